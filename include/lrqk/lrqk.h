@@ -1,0 +1,278 @@
+/* lrqk.h - the public interface of liblrqk: long-context inference of GGUF language models on any vendor's GPU,
+ * with the exact KV cache in host memory and a low-rank proxy of its keys on the device (LRQK, arXiv 2510.23649).
+ *
+ * Three objects: a model (the file: metadata and tokenizer), an engine (its weights on one device), a session (one
+ * text with its KV cache and its attention policy).  An engine borrows its model, a session its engine: close them
+ * in the order session, engine, model.
+ *
+ * Errors: functions that can fail return enum lrqk_status, LRQK_OK being 0; the text goes to the log callback before
+ * the function returns (one LRQK_LOG_ERROR message, and often one LRQK_LOG_HINT that says what would help).  An out
+ * parameter is written only on success.  Nothing here ends the process or prints.
+ * Threads: an object and everything opened from it belong to one thread at a time; different models with their
+ * engines may be used from different threads.  The library has no global state.
+ * Strings are UTF-8 and end with NUL unless a length stands beside them.  Sizes are bytes, times milliseconds. */
+#ifndef LRQK_H
+#define LRQK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LRQK_VERSION "0.1.0"
+
+/* ---- status ------------------------------------------------------------------------------------------------- */
+
+/* X(name, value, kind, meaning).  The value is also the exit code of the command line; kind is the word in its JSON. */
+#define LRQK_STATUS_MAP(X)                                                        \
+  X(OK,          0,   "ok",          "success")                                   \
+  X(RUNTIME,     1,   "runtime",     "a call of the system or the driver failed") \
+  X(USAGE,       2,   "usage",       "an argument or an option is wrong")         \
+  X(MODEL,       3,   "model",       "the model file cannot be used")             \
+  X(DEVICE,      4,   "device",      "no usable device")                          \
+  X(MEMORY,      5,   "memory",      "out of memory, on the host or the device")  \
+  X(PROMPT,      6,   "prompt",      "the prompt does not fit into the context")  \
+  X(DEVICE_LOST, 7,   "device_lost", "the device stopped answering")              \
+  X(CHECK,       8,   "check",       "a result failed its check")                 \
+  X(INTERRUPTED, 130, "interrupted", "a progress callback asked to stop")
+
+enum lrqk_status {
+#define X(name, value, kind, meaning) LRQK_##name = value,
+  LRQK_STATUS_MAP(X)
+#undef X
+};
+
+/* The kind word of a status ("model", "memory", ...); never NULL. */
+const char *lrqk_status_kind(enum lrqk_status s);
+
+/* ---- log and progress --------------------------------------------------------------------------------------- */
+
+enum lrqk_log_level { LRQK_LOG_ERROR, LRQK_LOG_HINT, LRQK_LOG_WARN, LRQK_LOG_INFO, LRQK_LOG_DEBUG };
+
+/* Receives one message without a newline.  It must not call back into the library. */
+typedef void (*lrqk_log_fn)(void *ud, enum lrqk_log_level level, const char *text);
+
+enum lrqk_phase { LRQK_PHASE_LOAD, LRQK_PHASE_PREFILL };
+
+/* done of total (bytes in LOAD, tokens in PREFILL).  Called at least every 0.2 s or so; false stops the call in
+ * progress, which then returns LRQK_INTERRUPTED. */
+typedef bool (*lrqk_progress_fn)(void *ud, enum lrqk_phase phase, uint64_t done, uint64_t total);
+
+/* ---- devices ------------------------------------------------------------------------------------------------ */
+
+enum lrqk_device_type { LRQK_DEVICE_DISCRETE, LRQK_DEVICE_INTEGRATED, LRQK_DEVICE_SOFTWARE, LRQK_DEVICE_OTHER };
+
+struct lrqk_memory_info {
+  uint64_t bytes;         /* size of the heap (software drivers: RAM that is available) */
+  uint64_t free;          /* bytes free now, 0 = not known */
+  char flags[64];         /* "device", "host", "device,host,cached" ... */
+};
+
+/* Capabilities are plain data with units; 0 means not supported. */
+struct lrqk_device_info {
+  int index;                          /* what --device takes */
+  char backend[16];                   /* "vulkan", "opencl", "host" */
+  char name[256];
+  char driver[256];
+  enum lrqk_device_type type;
+  bool unified;                       /* host and device memory are the same */
+  uint32_t n_memory;
+  struct lrqk_memory_info memory[16];
+  uint64_t max_allocation;            /* bytes of one allocation */
+  uint64_t max_binding;               /* bytes of one storage binding */
+  uint64_t max_texels;                /* elements of one texel binding */
+  uint32_t max_workgroup;             /* invocations of a workgroup */
+  uint32_t max_shared;                /* bytes of shared memory of a workgroup */
+  uint32_t max_storage_bindings;      /* storage buffers of one kernel */
+  uint32_t subgroup;                  /* lanes of a subgroup */
+  double timestamp_period_ns;         /* 0: no timestamps */
+};
+
+/* Calls fn once for each device of every back end that was built in, in the order in which they are preferred:
+ * discrete, integrated, software, host.  A back end without a driver contributes nothing. */
+enum lrqk_status lrqk_devices(lrqk_log_fn log, void *log_ud, void (*fn)(void *ud, const struct lrqk_device_info *d), void *ud);
+
+/* ---- model: the file ---------------------------------------------------------------------------------------- */
+
+typedef struct lrqk_model lrqk_model;
+
+struct lrqk_model_options {
+  lrqk_log_fn log;        /* NULL: silent */
+  void *log_ud;
+  bool vocab_only;        /* only metadata and tokenizer are read and checked; no engine can be opened on it */
+};
+
+/* Maps a GGUF file (version 2 or 3) read-only and checks its directory, hyper-parameters, tensor shapes and
+ * tokenizer: LRQK_MODEL names what is wrong.  opt may be NULL.  The file must stay unchanged while it is open. */
+enum lrqk_status lrqk_model_open(lrqk_model **out, const char *path, const struct lrqk_model_options *opt);
+void lrqk_model_close(lrqk_model *m);   /* NULL is fine */
+
+struct lrqk_model_info {
+  const char *architecture, *name;   /* valid while the model is open; name may be "" */
+  uint64_t file_bytes, weight_bytes, parameters;
+  uint32_t n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_size, n_vocab, n_ctx;   /* n_ctx: what it was trained for */
+  uint32_t n_keys, n_tensors;
+  const char *chat_template;          /* the name of the recognised template, "" if there is none */
+  int32_t bos, eos;                   /* -1: none */
+};
+void lrqk_model_info(const lrqk_model *m, struct lrqk_model_info *out);
+
+/* Key i of n_keys, in file order: its name, the name of its type and its value as text ("[3 of 49152] a, b, c" for
+ * long arrays), NUL-terminated within value[0..cap). */
+void lrqk_model_key(const lrqk_model *m, uint32_t i, const char **name, const char **type, char *value, size_t cap);
+
+struct lrqk_tensor_info {
+  const char *name, *type;
+  uint32_t n_dims;
+  uint64_t dims[4];       /* dims[0] is the row length, as GGUF counts */
+  uint64_t offset, bytes; /* from the start of the file */
+};
+void lrqk_model_tensor(const lrqk_model *m, uint32_t i, struct lrqk_tensor_info *out);   /* tensor i of n_tensors */
+
+/* ---- tokens ------------------------------------------------------------------------------------------------- */
+
+enum { LRQK_TOKENIZE_SPECIAL = 1,   /* names of special tokens in the text become those tokens */
+       LRQK_TOKENIZE_NO_BOS = 2 };  /* leave out the BOS token that the model asks for */
+
+/* Text of len bytes to ids.  *ids is allocated for the caller (free it with lrqk_free), *n its length; len 0 gives
+ * n = 0 (or BOS).  Invalid UTF-8 is read as U+FFFD, with one warning. */
+enum lrqk_status lrqk_tokenize(const lrqk_model *m, const char *text, size_t len, unsigned flags, int32_t **ids, size_t *n);
+
+struct lrqk_message { const char *role, *text; size_t len; };   /* role: "system", "user", "assistant" */
+
+/* Messages in the model's chat template, ending where the assistant's turn begins.  Text is never parsed for special
+ * tokens.  LRQK_USAGE if the model has no template that is known. */
+enum lrqk_status lrqk_chat_tokenize(const lrqk_model *m, const struct lrqk_message *msg, size_t n_msg, int32_t **ids, size_t *n);
+
+/* The bytes of one token (*len of them; not always whole UTF-8).  Special tokens have none unless special is true.
+ * Valid while the model is open.  LRQK_USAGE for an id outside the vocabulary. */
+enum lrqk_status lrqk_token_text(const lrqk_model *m, int32_t id, bool special, const char **text, size_t *len);
+
+/* Whether the id ends a generation: EOS or the end of a turn. */
+bool lrqk_token_is_end(const lrqk_model *m, int32_t id);
+
+/* Whole characters out of a stream of tokens: holds back the bytes of a character that is not complete. */
+struct lrqk_utf8_stream { char pending[4]; uint8_t n; };
+/* Appends bytes and writes what is complete (and U+FFFD for what never can be) to out, which has room for
+ * 3 * (len + 4) bytes.  Returns the number of bytes written.  text NULL: the end, pending bytes become U+FFFD. */
+size_t lrqk_utf8_push(struct lrqk_utf8_stream *u, const char *text, size_t len, char *out);
+
+void lrqk_free(void *p);   /* what a function here allocated for the caller; NULL is fine */
+
+/* ---- engine: weights on a device ---------------------------------------------------------------------------- */
+
+typedef struct lrqk_engine lrqk_engine;
+
+struct lrqk_engine_options {
+  const char *device;     /* index, part of a name, "vulkan:...", "opencl:...", "host"; NULL: the best one */
+  lrqk_progress_fn progress;   /* NULL: none */
+  void *progress_ud;
+  bool timing;            /* collect a timestamp pair for every dispatch (costs time) */
+  bool validate;          /* Vulkan: run under the Khronos validation layer; its messages become errors */
+};
+
+/* Uploads the weights, quantised as they are in the file.  opt may be NULL.  The model must not be vocab_only. */
+enum lrqk_status lrqk_engine_open(lrqk_engine **out, lrqk_model *m, const struct lrqk_engine_options *opt);
+void lrqk_engine_close(lrqk_engine *e);   /* NULL is fine */
+void lrqk_engine_device(const lrqk_engine *e, struct lrqk_device_info *out);
+
+/* ---- session: one text, its KV cache, its attention policy -------------------------------------------------- */
+
+enum lrqk_policy { LRQK_POLICY_FULL, LRQK_POLICY_OFFLOAD, LRQK_POLICY_LRQK };
+enum lrqk_group { LRQK_GROUP_SUM, LRQK_GROUP_MAX, LRQK_GROUP_NONE };
+enum lrqk_proxy { LRQK_PROXY_PAIRS };
+enum lrqk_proxy_type { LRQK_PROXY_INT8, LRQK_PROXY_FP16 };
+
+/* Where the KV cache lies and which of it a decode step reads.  Symbols as in the paper: r, k, w. */
+struct lrqk_cache_options {
+  enum lrqk_policy policy;
+  enum lrqk_proxy proxy;
+  enum lrqk_proxy_type proxy_type;
+  enum lrqk_group group;
+  uint32_t rank;          /* r: numbers per token and KV head, a multiple of 4; 0 = half the head size */
+  uint32_t active;        /* k: tokens chosen by score per KV head, sinks among them */
+  uint32_t lite;          /* w: the newest tokens, always on the device */
+  uint32_t sinks;         /* first tokens of the text that are always chosen */
+  uint64_t dense[8];      /* bit i: layer i keeps all its KV on the device and attends to all of it */
+};
+
+/* policy lrqk, proxy pairs, int8, group sum, rank 0, active 2048, lite 64, sinks 4, layer 0 dense */
+struct lrqk_cache_options lrqk_cache_defaults(void);
+
+/* Sets one option by the name it has on the command line ("rank", "dense-layers", ...) from its text.
+ * LRQK_USAGE, with a message through log, for an unknown name or a value out of range. */
+enum lrqk_status lrqk_cache_set(struct lrqk_cache_options *o, const char *key, const char *value, lrqk_log_fn log, void *log_ud);
+
+typedef struct lrqk_session lrqk_session;
+
+struct lrqk_session_options {
+  struct lrqk_cache_options cache;
+  uint32_t n_ctx;              /* tokens that the cache can hold; 0: what the model was trained for */
+  lrqk_progress_fn progress;   /* NULL: none */
+  void *progress_ud;
+};
+
+/* Allocates everything that the session will ever need: a failure names the place, the size asked, what is free and
+ * the option that would help (LRQK_MEMORY).  LRQK_USAGE: n_ctx is beyond the model, or an option does not suit it. */
+enum lrqk_status lrqk_session_open(lrqk_session **out, lrqk_engine *e, const struct lrqk_session_options *opt);
+void lrqk_session_close(lrqk_session *s);   /* NULL is fine */
+
+/* Receives the logits [n_vocab] of the token at position pos; valid during the call.  false stops. */
+typedef bool (*lrqk_logits_fn)(void *ud, uint64_t pos, const float *logits);
+
+/* Appends n tokens: exact attention over everything so far under every policy (layer by layer, the KV of one layer on
+ * the device at a time).  With fn, the logits of every position from `from` on go to it.  After it, lrqk_session_logits
+ * has those of the last token.  LRQK_PROMPT: it does not fit.  After LRQK_INTERRUPTED the session holds what it held
+ * before the call. */
+enum lrqk_status lrqk_session_prefill(lrqk_session *s, const int32_t *ids, size_t n, uint64_t from, lrqk_logits_fn fn, void *ud);
+
+/* Appends one token under the session's policy; then lrqk_session_logits has its logits.  Allocates nothing. */
+enum lrqk_status lrqk_session_decode(lrqk_session *s, int32_t id);
+
+const float *lrqk_session_logits(const lrqk_session *s);   /* [n_vocab], of the last token; NULL before the first */
+uint64_t lrqk_session_length(const lrqk_session *s);       /* tokens so far */
+
+struct lrqk_cache_stats {
+  enum lrqk_policy policy;
+  uint64_t device_bytes;      /* for KV on the device, as allocated: rows, proxies, maps, streaming buffers */
+  uint64_t host_bytes;        /* for KV in HOST memory, as allocated */
+  uint64_t full_bytes;        /* what policy full allocates on the device for the same context */
+  uint64_t decoded;           /* tokens since the session was opened that went through lrqk_session_decode */
+  uint64_t bus_bytes;         /* moved from and to HOST memory by those */
+  uint64_t chosen, misses;    /* rows chosen by score, and those of them that had to be fetched (0 where it has no meaning) */
+};
+/* Reads counters back from the device. */
+enum lrqk_status lrqk_session_stats(lrqk_session *s, struct lrqk_cache_stats *out);
+
+/* Bytes of the exact rows that differ between the active set on the device and the host cache, over all layers and
+ * heads: 0, always.  A check for tests and for people who suspect their hardware. */
+enum lrqk_status lrqk_session_verify(lrqk_session *s, uint64_t *differing);
+
+/* ---- sampling ----------------------------------------------------------------------------------------------- */
+
+typedef struct lrqk_sampler lrqk_sampler;
+
+struct lrqk_sampler_options {
+  float temperature;      /* 0: greedy */
+  int32_t top_k;          /* 0: off */
+  float top_p, min_p;     /* 1 and 0: off */
+  float repeat_penalty;   /* 1: off */
+  uint32_t repeat_last;   /* tokens that the penalty looks at */
+  uint64_t seed;
+};
+struct lrqk_sampler_options lrqk_sampler_defaults(void);   /* 0.8, 40, 0.95, 0.05, 1.0, 64, seed 0: as llama.cpp's */
+
+enum lrqk_status lrqk_sampler_open(lrqk_sampler **out, const struct lrqk_sampler_options *opt, uint32_t n_vocab);
+void lrqk_sampler_close(lrqk_sampler *s);   /* NULL is fine */
+void lrqk_sampler_accept(lrqk_sampler *s, int32_t id);   /* a token that is part of the text, for the penalty */
+/* Chooses a token: penalty, top-k, top-p, min-p, temperature, in this order.  Ties go to the lowest id.  The same
+ * options, history and logits give the same token on every machine. */
+int32_t lrqk_sampler_choose(lrqk_sampler *s, const float *logits);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

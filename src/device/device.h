@@ -1,0 +1,143 @@
+/* device.h - the device layer: one small interface, three back ends (vulkan, opencl, host) behind it.
+ *
+ * device.c validates every call and derives every barrier; the back ends trust it.  Work is recorded into one command
+ * stream in order (dispatches, copies, fills), sent by device_submit and awaited by ticket.  A fault while recording
+ * is logged at once and remembered: device_submit returns it, so that recording calls need no check each.
+ * One device object belongs to one thread. */
+#ifndef DEVICE_DEVICE_H
+#define DEVICE_DEVICE_H
+
+#include "base/log.h"
+#include "device/kernels.h"
+
+/* DEVICE: the device's own memory.  HOST: host-visible memory that kernels read over the bus, the CPU side of the mixed
+ * cache.  STAGING: host-visible, for transfers.  A place that a device cannot bind is an error, never a fallback. */
+enum place { PLACE_DEVICE, PLACE_HOST, PLACE_STAGING, N_PLACES };
+
+enum {
+  VIEW_ALIGN = 512,         /* offsets of views are multiples of this: covers minStorageBufferOffsetAlignment and
+                               minTexelBufferOffsetAlignment (at most 256) and OpenCL's sub-buffer alignment */
+  KERNEL_MAX_BINDINGS = 8,  /* storage buffers that any desktop driver offers one kernel */
+  KERNEL_MAX_SPEC = 8,
+  KERNEL_MAX_PARAMS = 128,  /* bytes: the push constants that Vulkan guarantees */
+  DEVICE_MAX_GROUPS = 65535 /* workgroups per dimension that Vulkan guarantees */
+};
+
+struct device_caps {
+  struct lrqk_device_info info;   /* what a person sees; limits are enforced as they stand here */
+  bool cpu;                       /* a CPU-type driver: register-form kernels, small workgroups */
+  bool texel;                     /* read-only buffers are bound as texel buffers */
+  bool mapped;                    /* DEVICE memory is mapped on the host */
+};
+
+struct device {
+  struct device_caps caps;
+  const struct device_ops *ops;
+  struct log log;
+  uint64_t placed[N_PLACES];      /* bytes allocated now, by the place asked for */
+  uint64_t bus_bytes;             /* bytes that copies moved from or to HOST (kernels that read HOST count their own) */
+  bool decoding;                  /* an allocation now is a bug: debug builds abort, others log it */
+  struct device_priv *priv;       /* device.c's */
+  void *backend;                  /* the back end's */
+};
+
+struct buffer {
+  struct device *dev;
+  const char *name;               /* a static string */
+  enum place place;
+  uint64_t size;
+  void *map;                      /* host address while not in use by the device; NULL: not host-visible */
+  void *backend;
+};
+
+/* A range of a buffer.  offset is a multiple of VIEW_ALIGN. */
+struct view { const struct buffer *buf; uint64_t offset, size; };
+
+/* ---- devices */
+
+struct device_options {
+  const char *select;             /* as lrqk_engine_options.device */
+  bool timing, validate;
+  /* Limits lowered for tests, so that small shapes meet what large ones do; 0: the driver's. */
+  uint64_t max_allocation, max_binding;
+  int texel;                      /* 0: as the device likes, 1: texel loads, -1: storage-buffer loads */
+};
+
+/* Every device of every back end, best first.  *list is the caller's (mem_free). */
+enum lrqk_status device_list(struct lrqk_device_info **list, size_t *n, const struct log *log);
+enum lrqk_status device_open(struct device **out, const struct log *log, const struct device_options *opt);
+void device_close(struct device *d);                       /* NULL is fine; buffers must be gone */
+void device_memory(struct device *d);                      /* refreshes caps.info.memory[].free */
+
+/* ---- memory */
+
+/* size is rounded up to VIEW_ALIGN; contents are zero.  LRQK_MEMORY names heap, size, free bytes. */
+enum lrqk_status buffer_create(struct buffer **out, struct device *d, enum place place, uint64_t size, const char *name);
+void buffer_destroy(struct buffer **b);                    /* NULL is fine; waits for the device */
+struct view view_of(const struct buffer *b);               /* all of it */
+
+/* Copies between host memory and a view of any place: waits until the device is idle, then until it is done. */
+enum lrqk_status device_write(struct device *d, struct view dst, const void *src, uint64_t size);
+enum lrqk_status device_read(struct device *d, void *dst, struct view src, uint64_t size);
+
+/* Views carved from few large buffers: thousands of small tensors must not be thousands of allocations. */
+struct pool { struct device *dev; enum place place; const char *name; struct buffer **block; size_t n_blocks; uint64_t used, block_size; };
+void pool_init(struct pool *p, struct device *d, enum place place, const char *name, uint64_t block_size);
+enum lrqk_status pool_alloc(struct view *out, struct pool *p, uint64_t size);   /* zeroed, VIEW_ALIGN-aligned */
+uint64_t pool_bytes(const struct pool *p);                 /* as allocated */
+void pool_destroy(struct pool *p);
+
+/* ---- kernels */
+
+struct kernel { struct device *dev; enum kernel_id id; uint32_t n_spec, spec[KERNEL_MAX_SPEC]; void *backend; };
+
+/* The kernel specialised with spec[0..n); what is missing keeps its default.  Made once per (id, spec), owned by the
+ * device.  Not while decoding. */
+enum lrqk_status kernel_get(const struct kernel **out, struct device *d, enum kernel_id id, const uint32_t *spec, uint32_t n);
+#define SPEC(...) (const uint32_t[]){ __VA_ARGS__ }, sizeof((uint32_t[]){ __VA_ARGS__ }) / 4
+
+/* ---- recording and running.  Reads and writes of a dispatch are those its kernel declares. */
+
+void device_dispatch(struct device *d, const struct kernel *k, uint32_t gx, uint32_t gy, uint32_t gz,
+                     const struct view *views, uint32_t n_views, const void *params, uint32_t params_size);
+#define DISPATCH(dev, kernel, gx, gy, gz, params, ...)                                      \
+  device_dispatch(dev, kernel, gx, gy, gz, (const struct view[]){ __VA_ARGS__ },            \
+                  sizeof((struct view[]){ __VA_ARGS__ }) / sizeof(struct view), params, sizeof *(params))
+
+void device_copy(struct device *d, struct view dst, struct view src);          /* equal sizes, multiples of 4; offsets need
+                                                                                  only be multiples of 4 here */
+void device_fill(struct device *d, struct view dst, uint32_t word);
+
+enum lrqk_status device_submit(struct device *d, uint64_t *ticket);            /* ticket may be NULL */
+enum lrqk_status device_wait(struct device *d, uint64_t ticket);               /* 0: everything submitted */
+
+/* ---- timing: one span per dispatch, copy and fill of the submits since the last call (options.timing) */
+
+struct span { const char *name; uint64_t begin_ns, end_ns; };                  /* device clock */
+size_t device_spans(struct device *d, struct span *out, size_t cap);           /* after device_wait; clears the list */
+
+/* ---- what a back end implements (device/NAME/): arguments are valid, ranges are inside, sizes are rounded */
+
+struct device_ops {
+  const char *name;
+  /* Calls fn for each device; index within the back end is its position. */
+  void (*enumerate)(const struct log *log, bool validate, void (*fn)(void *ud, const struct device_caps *caps), void *ud);
+  enum lrqk_status (*open)(struct device *d, uint32_t index, const struct device_options *opt);   /* fills caps, backend */
+  void (*close)(struct device *d);
+  void (*memory)(struct device *d);
+  enum lrqk_status (*buffer_create)(struct buffer *b);     /* place, size and name are set; fills map, backend; zeroed */
+  void (*buffer_destroy)(struct buffer *b);
+  enum lrqk_status (*kernel_create)(struct kernel *k);     /* id and all of info's spec values are set */
+  void (*kernel_destroy)(struct kernel *k);
+  enum lrqk_status (*dispatch)(struct device *d, const struct kernel *k, const uint32_t groups[3], const struct view *views, const void *params);
+  enum lrqk_status (*copy)(struct device *d, struct view dst, struct view src);
+  enum lrqk_status (*fill)(struct device *d, struct view dst, uint32_t word);
+  void (*barrier)(struct device *d);                       /* everything recorded before is visible to what comes after */
+  enum lrqk_status (*submit)(struct device *d, uint64_t ticket);   /* tickets count 1, 2, 3 ... */
+  enum lrqk_status (*wait)(struct device *d, uint64_t ticket);
+  size_t (*spans)(struct device *d, struct span *out, size_t cap);
+};
+
+extern const struct device_ops device_vulkan, device_opencl, device_host;      /* a back end left out of the build enumerates nothing */
+
+#endif

@@ -1,0 +1,70 @@
+/* model.h - a llama-family model: hyper-parameters out of the file, and its weights on a device, quantised as they are.
+ * Symbols as in the docs: L layers, D model width, Hq query heads, Hk KV heads, g = Hq/Hk, d head size. */
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
+
+#include "device/device.h"
+#include "gguf/gguf.h"
+
+struct hparams {
+  char arch[32];
+  uint32_t n_layers;      /* L */
+  uint32_t n_embd;        /* D, a multiple of 4 */
+  uint32_t n_ff;          /* a multiple of 4 */
+  uint32_t n_heads;       /* Hq */
+  uint32_t n_kv_heads;    /* Hk, divides Hq */
+  uint32_t head_size;     /* d, a multiple of 8 */
+  uint32_t rope_dims;     /* coordinates that rotate, even, <= d */
+  bool rope_neox;         /* pairs are (p, p + rope_dims/2) rather than (2p, 2p + 1) */
+  float rope_base;
+  float rms_eps;
+  uint32_t n_vocab;
+  uint32_t n_ctx;         /* trained context */
+};
+
+/* Reads and checks the hyper-parameters: LRQK_MODEL for what is missing, absurd or does not fit together. */
+enum lrqk_status hparams_read(struct hparams *out, const struct gguf *g);
+
+/* Checks that every tensor the architecture needs is there with the right shape and a type that kernels exist for,
+ * without touching a device (one table: name, shape, required). */
+enum lrqk_status model_check(const struct hparams *hp, const struct gguf *g);
+
+/* y[m][n] = x[m][k] W[n][k]: the rows of W in parts, each of one type and small enough for one binding.
+ * Planes are k-block major, [block][row], so that neighbouring lanes read neighbouring words (shaders/matmul.k). */
+struct linear_part {
+  enum kernel_id kernel;  /* KERNEL_MATMUL_x */
+  uint32_t row0, rows;    /* output columns row0 .. row0 + rows of y */
+  struct view q;          /* F32: [k/4][rows] float4; Q8_0: [k/32][2][rows] uint4 of int8; Q4_1: [k/32][rows] uint4 of nibbles */
+  struct view scale;      /* Q8_0: [ceil(k/64)][rows] two fp16; Q4_1: [k/32][rows] fp16 d, m; F32: empty */
+};
+struct linear { uint32_t n, k, n_parts; struct linear_part part[8]; };
+
+struct layer {
+  struct view attn_norm;  /* [D] float */
+  struct linear qkv;      /* [Hq*d + 2*Hk*d][D]: query heads, key heads, value heads */
+  struct linear out;      /* [D][Hq*d] */
+  struct view ffn_norm;   /* [D] float */
+  struct linear gate_up;  /* [2*ff][D]: gate rows, then up rows */
+  struct linear down;     /* [D][ff] */
+};
+
+struct model {
+  struct hparams hp;
+  const struct gguf *gguf;           /* borrowed */
+  struct device *dev;                /* borrowed */
+  const struct gguf_tensor *embd;    /* token_embd.weight [V][D]: rows are dequantised on the CPU, it needs no device memory */
+  struct layer *layers;              /* [L] */
+  struct view output_norm;           /* [D] float */
+  struct linear head;                /* [V][D]; token_embd.weight where output.weight is missing */
+  struct pool pool;                  /* all of the above */
+  uint64_t weight_bytes;             /* on the device */
+};
+
+typedef bool (*model_progress_fn)(void *ud, uint64_t done, uint64_t total);   /* bytes of the file; false stops */
+
+enum lrqk_status model_load(struct model **out, const struct hparams *hp, const struct gguf *g, struct device *dev,
+                            model_progress_fn progress, void *ud);
+void model_free(struct model *m);                                  /* NULL is fine */
+void model_embed(const struct model *m, int32_t id, float *out);   /* out[D]; id is inside the vocabulary */
+
+#endif
