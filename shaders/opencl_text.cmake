@@ -1,0 +1,16 @@
+# FILES (a,b,c) -> OUT: one self-contained OpenCL C text, with DEFINES (A=1,B=2) before it.
+cmake_minimum_required(VERSION 3.20)
+
+set(text "")
+string(REPLACE "," ";" DEFINES "${DEFINES}")
+foreach(d ${DEFINES})
+  string(REPLACE "=" " " d "${d}")
+  string(APPEND text "#define ${d}\n")
+endforeach()
+string(REPLACE "," ";" FILES "${FILES}")
+foreach(f ${FILES})
+  file(READ ${f} t)
+  get_filename_component(n ${f} NAME)
+  string(APPEND text "#line 1 \"${n}\"\n${t}")
+endforeach()
+file(WRITE ${OUT} "${text}")
