@@ -1,13 +1,14 @@
 # volk, the Vulkan loader in one C file: Debian ships its source, no library.  Volk::volk compiles it and opens
 # libvulkan at run time, so nothing links to it.
 find_path(VOLK_INCLUDE_DIR volk.h)
+find_path(VULKAN_HEADERS_DIR vulkan/vulkan.h)
 find_file(VOLK_SOURCE volk.c HINTS ${VOLK_INCLUDE_DIR})
 include(FindPackageHandleStandardArgs)
-find_package_handle_standard_args(Volk REQUIRED_VARS VOLK_INCLUDE_DIR VOLK_SOURCE)
+find_package_handle_standard_args(Volk REQUIRED_VARS VOLK_INCLUDE_DIR VOLK_SOURCE VULKAN_HEADERS_DIR)
 set(VOLK_FOUND ${Volk_FOUND})
 if(Volk_FOUND AND NOT TARGET Volk::volk)
   add_library(volk OBJECT ${VOLK_SOURCE})
-  target_include_directories(volk SYSTEM PUBLIC ${VOLK_INCLUDE_DIR})
+  target_include_directories(volk SYSTEM PUBLIC ${VOLK_INCLUDE_DIR} ${VULKAN_HEADERS_DIR})
   target_compile_options(volk PRIVATE -w)
   target_compile_definitions(volk PUBLIC VK_NO_PROTOTYPES)
   add_library(Volk::volk INTERFACE IMPORTED)
