@@ -7,15 +7,17 @@
 struct tokenizer;
 
 /* Reads and checks tokenizer.ggml.*: LRQK_MODEL names what is missing, what has the wrong length, or a pre-tokenizer
- * that is not known.  n_vocab: rows of the embedding that the token list must have, 0 = not to be checked. */
+ * that is not known.  n_vocab: rows of the embedding that the token list must have, 0 = not to be checked.
+ * g must stay open as long as the tokenizer: names of tokens are read out of the mapping. */
 enum lrqk_status tokenizer_open(struct tokenizer **out, const struct gguf *g, uint32_t n_vocab);
 void tokenizer_close(struct tokenizer *t);                 /* NULL is fine */
 
 struct ids { int32_t *id; size_t n, cap; };                /* a growing list; mem_free(id) */
 enum lrqk_status ids_push(struct ids *v, int32_t id);      /* LRQK_MEMORY */
 
-/* Appends the ids of the text; special: names of special (control and user-defined) tokens become those tokens.
- * No BOS is added here.  Invalid UTF-8 becomes U+FFFD; *replaced (may be NULL) counts the places. */
+/* Appends the ids of the text; special: names of control tokens become those tokens.  User-defined tokens are text like
+ * any other: their names always become them.  The longest name that begins at a place wins.  No BOS is added here.
+ * Invalid UTF-8 becomes U+FFFD; *replaced (may be NULL) is set to the number of places. */
 enum lrqk_status tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, bool special, struct ids *out, size_t *replaced);
 
 uint32_t tokenizer_size(const struct tokenizer *t);
@@ -23,11 +25,12 @@ int32_t tokenizer_bos(const struct tokenizer *t);          /* -1: none */
 int32_t tokenizer_eos(const struct tokenizer *t);          /* -1: none */
 bool tokenizer_adds_bos(const struct tokenizer *t);
 bool tokenizer_is_end(const struct tokenizer *t, int32_t id);      /* EOS, EOT, <|im_end|>, <|endoftext|>, ... */
-/* The bytes of a token; special tokens have none unless special. */
+/* The bytes of a token, 0 <= id < size; control tokens have none unless special. */
 void tokenizer_text(const struct tokenizer *t, int32_t id, bool special, const char **text, size_t *len);
 int32_t tokenizer_special(const struct tokenizer *t, const char *name);    /* id of a special token by its name, -1: none */
 
-/* Chat templates: one row per template that is known (chat.c), recognised by what the file's template contains. */
+/* Chat templates: one row per template that is known (chat.c), recognised by what the file's template contains.  BOS is
+ * there only if the template writes it itself. */
 const char *chat_template_name(const struct gguf *g);      /* "chatml", ...; "" if the file has none or none that is known */
 enum lrqk_status chat_encode(const struct tokenizer *t, const struct gguf *g, const struct lrqk_message *msg, size_t n, struct ids *out, size_t *replaced);
 
