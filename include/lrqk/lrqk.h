@@ -103,6 +103,7 @@ struct lrqk_model_options {
   lrqk_log_fn log;        /* NULL: silent */
   void *log_ud;
   bool vocab_only;        /* only metadata and tokenizer are read and checked; no engine can be opened on it */
+  bool directory_only;    /* only keys and tensors: any GGUF file will do; nothing but lrqk_model_info, _key and _tensor works */
 };
 
 /* Maps a GGUF file (version 2 or 3) read-only and checks its directory, hyper-parameters, tensor shapes and

@@ -1,0 +1,152 @@
+/* attention.c - opens a policy: fills in defaults, checks options against model and device. */
+#include "attention/attention.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "../shaders/step.h"
+
+enum { MAX_HEADS_PER_LIST = 8 };   /* query heads that a lane of the scoring kernels can keep sums for */
+
+static const struct attention_ops *const policies[] = {
+  [LRQK_POLICY_FULL] = &attention_full, [LRQK_POLICY_OFFLOAD] = &attention_offload, [LRQK_POLICY_LRQK] = &attention_lrqk
+};
+
+struct lrqk_cache_options lrqk_cache_defaults(void) {
+  return (struct lrqk_cache_options){ .policy = LRQK_POLICY_LRQK, .proxy = LRQK_PROXY_PAIRS, .proxy_type = LRQK_PROXY_INT8, .group = LRQK_GROUP_SUM,
+                                      .active = 2048, .lite = 64, .sinks = 4, .dense = { 1 } };
+}
+
+/* Residency has one workgroup per list, whose lanes own 32 tokens each. */
+static uint32_t most_active(const struct device *dev) {
+  uint32_t lanes = dev->caps.info.max_workgroup;
+  return 32 * (lanes < 1024 ? lanes : 1024);
+}
+
+static enum lrqk_status check_lrqk(struct lrqk_cache_options *o, struct device *dev, const struct hparams *hp, uint32_t n_ctx) {
+  const struct log *log = &dev->log;
+  uint32_t g = hp->n_heads / hp->n_kv_heads;
+  if (!o->rank) o->rank = hp->head_size / 2 / 4 * 4;
+  if (o->rank > hp->head_size) return fail(log, LRQK_USAGE, "rank %u is larger than the head size %u of this model", o->rank, hp->head_size);
+  if (o->active > n_ctx) o->active = n_ctx;
+  if (o->lite > n_ctx) o->lite = n_ctx;
+  if (o->sinks > o->active) return fail(log, LRQK_USAGE, "sinks %u do not fit into active %u, which counts them", o->sinks, o->active);
+  if (o->active > most_active(dev))
+    return fail(log, LRQK_USAGE, "active %u is more than %u, the most that %s can manage", o->active, most_active(dev), dev->caps.info.name);
+  if (o->group != LRQK_GROUP_NONE && g > MAX_HEADS_PER_LIST) {
+    fail(log, LRQK_USAGE, "%u query heads share a KV head in this model; one list can serve at most %d", g, MAX_HEADS_PER_LIST);
+    log_hint(log, "use --group none, which keeps a list per query head");
+    return LRQK_USAGE;
+  }
+  return LRQK_OK;
+}
+
+enum lrqk_status attention_open(struct attention **out, struct device *dev, const struct hparams *hp, uint32_t n_ctx,
+                                const struct lrqk_cache_options *opt, struct view step) {
+  const struct attention_ops *ops = policies[opt->policy];
+  struct attention *a = mem_alloc(1, ops->size);
+  if (!a) return fail(&dev->log, LRQK_MEMORY, "cannot allocate the attention policy");
+  a->ops = ops;
+  a->opt = *opt;
+  enum lrqk_status s = opt->policy == LRQK_POLICY_LRQK ? check_lrqk(&a->opt, dev, hp, n_ctx) : LRQK_OK;
+  if (s == LRQK_OK) s = attn_core_init(&a->core, dev, hp, n_ctx, step);
+  if (s == LRQK_OK) s = ops->init(a);
+  if (s != LRQK_OK) { attention_close(a); return s; }
+  *out = a;
+  return LRQK_OK;
+}
+
+void attention_close(struct attention *a) {
+  if (!a) return;
+  a->ops->destroy(a);
+  attn_core_destroy(&a->core);
+  mem_free(a);
+}
+
+void attention_step(struct attention *a, uint32_t t, uint32_t *words) {
+  memset(words, 0, STEP_WORDS * sizeof *words);
+  a->t = t;
+  words[STEP_POS] = t;
+  words[STEP_LEN] = words[STEP_ROWS] = t + 1;
+  if (a->ops->step) a->ops->step(a, t, words);
+}
+
+/* ---- options by name */
+
+static bool parse_u32(const char *s, uint32_t lo, uint32_t hi, uint32_t *out) {
+  char *end;
+  if (*s < '0' || *s > '9') return false;
+  unsigned long long v = strtoull(s, &end, 10);
+  if (*end || v < lo || v > hi) return false;
+  *out = (uint32_t)v;
+  return true;
+}
+
+static bool parse_word(const char *s, const char *const *words, int n, int *out) {
+  for (int i = 0; i < n; i++) if (!strcmp(s, words[i])) { *out = i; return true; }
+  return false;
+}
+
+/* "none", "0", "0,3-5" */
+static bool parse_layers(const char *s, uint64_t bits[8]) {
+  uint64_t b[8] = { 0 };
+  if (strcmp(s, "none")) for (;;) {
+    char *end;
+    if (*s < '0' || *s > '9') return false;
+    unsigned long a = strtoul(s, &end, 10), z = a;
+    if (*end == '-') {
+      if (end[1] < '0' || end[1] > '9') return false;
+      z = strtoul(end + 1, &end, 10);
+    }
+    if (z < a || z > 511) return false;
+    for (unsigned long i = a; i <= z; i++) b[i / 64] |= 1ull << (i % 64);
+    if (!*end) break;
+    if (*end != ',') return false;
+    s = end + 1;
+  }
+  memcpy(bits, b, sizeof b);
+  return true;
+}
+
+enum lrqk_status lrqk_cache_set(struct lrqk_cache_options *o, const char *key, const char *value, lrqk_log_fn fn, void *ud) {
+  static const char *const policy[] = { "full", "offload", "lrqk" }, *const proxy[] = { "pairs" }, *const type[] = { "int8", "fp16" },
+                    *const group[] = { "sum", "max", "none" };
+  const struct log log = { fn, ud };
+  const char *expected;
+  int i = 0;
+  bool ok;
+  if (!strcmp(key, "attention")) {
+    expected = "full, offload or lrqk";
+    if ((ok = parse_word(value, policy, 3, &i))) o->policy = (enum lrqk_policy)i;
+  } else if (!strcmp(key, "proxy")) {
+    expected = "pairs";
+    if ((ok = parse_word(value, proxy, 1, &i))) o->proxy = (enum lrqk_proxy)i;
+  } else if (!strcmp(key, "proxy-type")) {
+    expected = "int8 or fp16";
+    if ((ok = parse_word(value, type, 2, &i))) o->proxy_type = (enum lrqk_proxy_type)i;
+  } else if (!strcmp(key, "group")) {
+    expected = "sum, max or none";
+    if ((ok = parse_word(value, group, 3, &i))) o->group = (enum lrqk_group)i;
+  } else if (!strcmp(key, "rank")) {
+    expected = "a multiple of 4 from 4 to 512";
+    uint32_t r;
+    if ((ok = parse_u32(value, 4, 512, &r) && r % 4 == 0)) o->rank = r;
+  } else if (!strcmp(key, "active")) {
+    expected = "a number from 1 on";
+    ok = parse_u32(value, 1, 1u << 30, &o->active);
+  } else if (!strcmp(key, "lite")) {
+    expected = "a number from 1 on";
+    ok = parse_u32(value, 1, 1u << 30, &o->lite);
+  } else if (!strcmp(key, "sinks")) {
+    expected = "a number";
+    ok = parse_u32(value, 0, 1u << 30, &o->sinks);
+  } else if (!strcmp(key, "dense-layers")) {
+    expected = "none, or layers such as 0,3-5 (0 to 511)";
+    ok = parse_layers(value, o->dense);
+  } else {
+    return fail(&log, LRQK_USAGE, "unknown cache option '%s'; known are attention, proxy, proxy-type, group, rank, active, lite, sinks, dense-layers", key);
+  }
+  return ok ? LRQK_OK : fail(&log, LRQK_USAGE, "%s: '%s' is not %s", key, value, expected);
+}

@@ -1,0 +1,56 @@
+/* attention.h - an attention policy: where the KV rows of a text lie, and which of them a decode step reads.
+ * The forward pass calls it once per layer; policies differ in nothing else.  Each policy is one file: full.c,
+ * offload.c, lrqk.c.  Calls record work on the device; faults come out of device_submit. */
+#ifndef ATTENTION_ATTENTION_H
+#define ATTENTION_ATTENTION_H
+
+#include "attention/core.h"
+
+struct attention;
+
+struct attention_stats { uint64_t device_bytes, host_bytes, bus_bytes, chosen, misses; };
+
+/* Calls marked optional may be NULL: the policy has nothing to do there. */
+struct attention_ops {
+  const char *name;
+  size_t size;                    /* of the policy's struct, which begins with a struct attention */
+  /* Allocates everything for core->n_ctx tokens.  On failure destroy is called. */
+  enum lrqk_status (*init)(struct attention *a);
+  void (*destroy)(struct attention *a);
+
+  /* Prefill of a block of tokens that follow the l0 that the cache holds, layer by layer:
+   * begin, then prefill for each chunk in order, then end, which makes the cache hold l tokens. */
+  void (*prefill_begin)(struct attention *a, uint32_t layer, uint32_t l0);   /* optional */
+  /* qkv [m][(Hq + 2Hk)*d] before RoPE, cs [m][d/2][2] -> y [m][Hq*d], exact attention; t0 .. t0+m lie in one page. */
+  void (*prefill)(struct attention *a, uint32_t layer, struct view qkv, struct view cs, uint32_t t0, uint32_t m, struct view y);
+  void (*prefill_end)(struct attention *a, uint32_t layer, uint32_t l);      /* optional */
+  void (*mark)(struct attention *a);               /* optional: before the first block of a prompt, keeps what rewind needs */
+  void (*rewind)(struct attention *a, uint32_t l); /* optional: the prompt was cut short, the cache holds l tokens as at mark */
+
+  /* One token at position t: words gets STEP_* (shaders/step.h), then decode is called for each layer in order. */
+  void (*step)(struct attention *a, uint32_t t, uint32_t *words);            /* optional: words that attention_step does not set */
+  void (*decode)(struct attention *a, uint32_t layer, struct view qkv, struct view cs, struct view y);
+
+  enum lrqk_status (*stats)(struct attention *a, struct attention_stats *out);      /* may read the device */
+  enum lrqk_status (*verify)(struct attention *a, uint32_t l, uint64_t *differing); /* optional, see lrqk_session_verify */
+};
+
+struct attention {
+  const struct attention_ops *ops;
+  struct attn_core core;
+  struct lrqk_cache_options opt;  /* with defaults filled in and limits applied */
+  uint32_t t;                     /* position of the token of this step */
+};
+
+enum lrqk_status attention_open(struct attention **out, struct device *dev, const struct hparams *hp, uint32_t n_ctx,
+                                const struct lrqk_cache_options *opt, struct view step);
+void attention_close(struct attention *a);                /* NULL is fine */
+
+/* Sets a->t and the words of the step buffer for the token at position t. */
+void attention_step(struct attention *a, uint32_t t, uint32_t *words);
+
+extern const struct attention_ops attention_full, attention_offload, attention_lrqk;
+
+static inline bool attention_is_dense(const struct lrqk_cache_options *o, uint32_t layer) { return o->dense[layer / 64] >> (layer % 64) & 1; }
+
+#endif

@@ -1,0 +1,156 @@
+#include "attention/core.h"
+
+#include <math.h>
+
+#include "../shaders/step.h"
+
+enum {
+  CHUNK_CPU = 64, CHUNK_GPU = 256,   /* CPU drivers: more rows cost the same per row; a GPU wants more of them */
+  MIN_CHUNK = 8,
+  MIN_TILE = 2048,
+  MAX_TILES = 16,                    /* partial results are kept per tile: a longer context has larger tiles */
+  SHARES_CPU = 8, SHARES_GPU = 64,   /* of decode attention over one layer */
+  SHARE_CPU = 512, SHARE_GPU = 64    /* rows: below it a share costs more than it saves */
+};
+static const uint64_t SCORE_BYTES = 64u << 20;
+
+static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
+static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+static uint32_t max_shares(const struct device *dev) { return dev->caps.cpu ? SHARES_CPU : SHARES_GPU; }
+
+/* Rows of a share: doubled until the shares are few enough, so that it changes rarely while a text grows. */
+static uint32_t share_rows(const struct attn_core *c, uint32_t n) {
+  uint32_t per = c->dev->caps.cpu ? SHARE_CPU : SHARE_GPU;
+  while (ceil_div(n, per) > max_shares(c->dev)) per *= 2;
+  return per;
+}
+
+static enum lrqk_status get_kernels(struct attn_core *c) {
+  struct device *d = c->dev;
+  uint32_t d8 = c->d / 8, small = d->caps.cpu ? 8 : 64;
+  TRY(kernel_get(&c->rope, d, KERNEL_ROPE, SPEC(64, c->hp->rope_neox)));
+  TRY(kernel_get(&c->qk, d, KERNEL_ATTN_QK, SPEC(small, 8, 4, d8)));
+  TRY(kernel_get(&c->softmax, d, KERNEL_ATTN_SOFTMAX, SPEC(small)));
+  TRY(kernel_get(&c->pv, d, KERNEL_ATTN_PV, SPEC(small, 8, d8)));
+  return kernel_get(&c->merge, d, KERNEL_ATTN_MERGE, SPEC(64));
+}
+
+/* Shapes that follow from model, device and context. */
+static enum lrqk_status shape(struct attn_core *c, struct device *dev, const struct hparams *hp, uint32_t n_ctx) {
+  *c = (struct attn_core){ .dev = dev, .hp = hp, .hk = hp->n_kv_heads, .g = hp->n_heads / hp->n_kv_heads, .d = hp->head_size, .n_ctx = n_ctx };
+  c->token_bytes = c->hk * c->d * 4;
+  TRY(kv_page_tokens(&c->page, dev, n_ctx, c->token_bytes));
+  c->tile = MIN_TILE;
+  while (ceil_div(n_ctx, c->tile) > MAX_TILES) c->tile *= 2;
+  c->tile = min_u32(c->tile, c->page);
+  c->chunk = dev->caps.cpu ? CHUNK_CPU : CHUNK_GPU;
+  uint64_t most = SCORE_BYTES < dev->caps.info.max_binding ? SCORE_BYTES : dev->caps.info.max_binding;
+  while (c->chunk > MIN_CHUNK && (uint64_t)hp->n_heads * c->chunk * c->tile * 4 > most) c->chunk /= 2;
+  return LRQK_OK;
+}
+
+enum lrqk_status attn_chunk(uint32_t *chunk, struct device *dev, const struct hparams *hp, uint32_t n_ctx) {
+  struct attn_core c;
+  TRY(shape(&c, dev, hp, n_ctx));
+  *chunk = c.chunk;
+  return LRQK_OK;
+}
+
+enum lrqk_status attn_core_init(struct attn_core *c, struct device *dev, const struct hparams *hp, uint32_t n_ctx, struct view step) {
+  TRY(shape(c, dev, hp, n_ctx));
+  c->step = step;
+  uint32_t hq = hp->n_heads, tiles = ceil_div(n_ctx, c->tile);
+  c->score_stride = ceil_div(n_ctx, 4) * 4;
+  c->max_shares = max_shares(dev) + ceil_div(n_ctx, c->page);
+  uint64_t rows = (uint64_t)hq * c->chunk, shares = (uint64_t)hq * c->max_shares;
+  uint64_t partial = rows * tiles > shares ? rows * tiles : shares;
+  pool_init(&c->pool, dev, PLACE_DEVICE, "attention scratch", 16u << 20);
+  TRY(pool_alloc(&c->q, &c->pool, rows * c->d * 4));
+  TRY(pool_alloc(&c->s, &c->pool, rows * c->tile * 4));
+  TRY(pool_alloc(&c->p, &c->pool, rows * c->tile * 4));
+  TRY(pool_alloc(&c->ml, &c->pool, partial * 8));
+  TRY(pool_alloc(&c->o, &c->pool, partial * c->d * 4));
+  TRY(pool_alloc(&c->ds, &c->pool, (uint64_t)hq * c->score_stride * 4));
+  return get_kernels(c);
+}
+
+void attn_core_destroy(struct attn_core *c) { pool_destroy(&c->pool); }
+
+void attn_rope(struct attn_core *c, struct view qkv, struct view cs, uint32_t m, struct view kv, uint32_t row0, bool use_step) {
+  struct rope_params p = { .rows = m, .hk = c->hk, .g = c->g, .d8 = c->d / 8, .rot8 = ceil_div(c->hp->rope_dims, 8), .row0 = row0,
+                           .use_step = use_step };
+  uint32_t lanes = m * (c->hk * c->g + 2 * c->hk) * p.d8;
+  DISPATCH(c->dev, c->rope, ceil_div(lanes, 64), 1, 1, &p, qkv, cs, c->q, kv, c->step);
+}
+
+void attn_rope_rows(struct attn_core *c, struct view qkv, struct view cs, uint32_t t0, uint32_t m, const struct kv_rows *rows) {
+  uint32_t p = t0 / c->page;
+  attn_rope(c, qkv, cs, m, kv_page(rows, p), t0 - p * c->page, false);
+}
+
+void attn_prefill(struct attn_core *c, const struct kv_rows *rows, uint32_t t0, uint32_t m, struct view y) {
+  uint32_t l = t0 + m, tiles = ceil_div(l, c->tile), d4 = c->d / 4, group_rows = m * c->g, lane = c->qk->spec[0];
+  for (uint32_t i = 0; i < tiles; i++) {
+    uint32_t key0 = i * c->tile, n = min_u32(c->tile, l - key0), sstr = ceil_div(n, 4) * 4, page = key0 / c->page;
+    int32_t pos0 = (int32_t)t0 - (int32_t)key0;
+    struct view kv = kv_page(rows, page);
+    struct attn_qk_params qk = { .m = group_rows, .n = n, .t0 = key0 - page * c->page, .kstr = c->hk * d4, .hstr = d4, .g = c->g, .pos0 = pos0,
+                                 .sstr = sstr, .scale = 1.0f / sqrtf((float)c->d) };
+    DISPATCH(c->dev, c->qk, ceil_div(n, lane * 4), ceil_div(group_rows, 8), c->hk, &qk, c->q, kv, c->s);
+    struct attn_softmax_params sm = { .rows = c->hk * group_rows, .m = group_rows, .n = n, .sstr = sstr, .g = c->g, .pos0 = pos0, .shares = tiles,
+                                      .share = i };
+    DISPATCH(c->dev, c->softmax, ceil_div(sm.rows, lane), 1, 1, &sm, c->s, c->p, c->ml);
+    struct attn_pv_params pv = { .m = group_rows, .hk = c->hk, .n = n, .t0 = qk.t0, .kstr = qk.kstr, .hstr = qk.hstr, .sstr = sstr, .g = c->g,
+                                 .pos0 = pos0, .shares = tiles, .share = i };
+    DISPATCH(c->dev, c->pv, ceil_div(c->hk * ceil_div(group_rows, 8) * (c->d / 8), lane), 1, 1, &pv, c->p, kv, c->o);
+  }
+  struct attn_merge_params mp = { .m = m, .hk = c->hk, .g = c->g, .d4 = d4, .shares = tiles };
+  DISPATCH(c->dev, c->merge, ceil_div(c->hk * group_rows * d4, 64), 1, 1, &mp, c->o, c->ml, y);
+}
+
+enum lrqk_status attn_decode_init(struct attn_decode *a, struct attn_core *c, uint32_t sets, uint32_t kstr, uint32_t hstr) {
+  uint32_t hq = c->hk * c->g, small = c->dev->caps.cpu ? 8 : 64, heads = hq / sets;
+  while (heads > 8) {   /* a lane keeps the sums of all heads of its list: more than 8 are cut by their smallest divisor */
+    uint32_t cut = 2;
+    while (heads % cut) cut++;
+    heads /= cut;
+  }
+  *a = (struct attn_decode){ .lists = hq / heads, .share = hq / heads / sets, .kstr = kstr, .hstr = hstr };
+  TRY(kernel_get(&a->qk, c->dev, KERNEL_ATTN_DQK, SPEC(small, heads, 4, c->d / 8)));
+  return kernel_get(&a->pv, c->dev, KERNEL_ATTN_DPV, SPEC(small, heads, c->d / 8));
+}
+
+/* One range of rows: scores, then softmax and P.V of its shares.  n0 is the first row, n_at the word that bounds them. */
+static void decode_range(struct attn_core *c, const struct attn_decode *a, struct view kv, uint32_t n_at, uint32_t n0, uint32_t nmax, uint32_t rows,
+                         uint32_t sstr, uint32_t per, uint32_t shares, uint32_t share0, struct view y) {
+  uint32_t lane = a->qk->spec[0], s0 = n_at == STEP_LEN ? n0 : 0;
+  struct attn_dqk_params qk = { .n_at = n_at, .n0 = n0, .nmax = nmax, .kstr = a->kstr, .hstr = a->hstr, .share = a->share, .sstr = sstr, .s0 = s0,
+                                .scale = 1.0f / sqrtf((float)c->d) };
+  DISPATCH(c->dev, a->qk, ceil_div(rows, lane * 4), a->lists, 1, &qk, c->q, kv, c->ds, c->step);
+  struct attn_dpv_params pv = { .n_at = n_at, .n0 = n0, .nmax = nmax, .lists = a->lists, .kstr = a->kstr, .hstr = a->hstr, .share = a->share,
+                                .sstr = sstr, .s0 = s0, .per = per, .shares = shares, .share0 = share0 };
+  DISPATCH(c->dev, a->pv, ceil_div(a->lists * (c->d / 8), lane), ceil_div(rows, per), 1, &pv, c->ds, kv, shares == 1 ? y : c->o, c->ml, c->step);
+}
+
+static void decode_merge(struct attn_core *c, uint32_t shares, struct view y) {
+  struct attn_merge_params p = { .m = 1, .hk = c->hk, .g = c->g, .d4 = c->d / 4, .shares = shares };
+  DISPATCH(c->dev, c->merge, ceil_div(c->hk * c->g * p.d4, 64), 1, 1, &p, c->o, c->ml, y);
+}
+
+void attn_decode_rows(struct attn_core *c, const struct attn_decode *a, const struct kv_rows *rows, uint32_t l, struct view y) {
+  uint32_t per = share_rows(c, l), shares = 0, share0 = 0;
+  for (uint32_t n0 = 0; n0 < l; n0 += c->page) shares += ceil_div(min_u32(c->page, l - n0), per);
+  for (uint32_t n0 = 0; n0 < l; n0 += c->page) {
+    uint32_t n = min_u32(c->page, l - n0);
+    decode_range(c, a, kv_page(rows, n0 / c->page), STEP_LEN, n0, c->page, n, c->score_stride, per, shares, share0, y);
+    share0 += ceil_div(n, per);
+  }
+  if (shares > 1) decode_merge(c, shares, y);
+}
+
+void attn_decode_active(struct attn_core *c, const struct attn_decode *a, struct view act, uint32_t n, uint32_t max_rows, struct view y) {
+  uint32_t per = share_rows(c, max_rows), shares = ceil_div(n, per);
+  decode_range(c, a, act, STEP_ROWS, 0, max_rows, n, ceil_div(max_rows, 4) * 4, per, shares, 0, y);
+  if (shares > 1) decode_merge(c, shares, y);
+}

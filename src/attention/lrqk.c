@@ -1,0 +1,219 @@
+/* lrqk.c - policy lrqk: exact KV in HOST memory, proxies of all keys and the active rows on the device.
+ * A decode step: the new row into ring and host cache, scores of all candidates from the proxies, the k best of them,
+ * fetch what is missing, attend to k + w exact rows.  Dense layers do what policy full does. */
+#include "attention/attention.h"
+#include "attention/full.h"
+#include "attention/select.h"
+#include "base/mem.h"
+#include "cache/residency.h"
+#include "../shaders/step.h"
+
+#include <math.h>
+
+struct lrqk_layer {
+  bool dense;
+  struct kv_rows rows;            /* exact rows: DEVICE in a dense layer, else HOST */
+  struct proxy proxy;
+  struct active active;
+};
+
+struct lrqk {
+  struct attention base;
+  struct lrqk_layer *layers;      /* [L] */
+  struct kv_rows work;            /* DEVICE: the rows of the sparse layer that prefill works on */
+  struct attn_decode all, some;   /* over a dense layer, over active rows */
+  struct proxy_shape proxies;
+  struct active_shape actives;
+  struct selector selector;
+  const struct kernel *append;
+  struct view new_row;            /* [hk][2d] fp16: the KV row of the new token */
+  struct pool pool, scratch;      /* what counts as KV cache, and what does not */
+  bool proxied;                   /* proxies exist: the text has been longer than k + w */
+  int now;                        /* which of active.list is this step's */
+  uint32_t candidates, count;     /* of this step: n, min(k, n) */
+  uint64_t bus_bytes;             /* of decode steps, apart from misses */
+};
+
+static enum lrqk_status layer_init(struct lrqk *f, struct lrqk_layer *y, uint32_t layer) {
+  struct attn_core *c = &f->base.core;
+  y->dense = attention_is_dense(&f->base.opt, layer);
+  if (y->dense) return kv_rows_init(&y->rows, c->dev, PLACE_DEVICE, c->n_ctx, c->page, c->token_bytes, "KV rows of a dense layer");
+  TRY(kv_rows_init(&y->rows, c->dev, PLACE_HOST, c->n_ctx, c->page, c->token_bytes, "host KV rows of a layer"));
+  TRY(proxy_init(&y->proxy, &f->proxies, c, &f->pool));
+  return active_init(&y->active, &f->actives, &f->pool);
+}
+
+static enum lrqk_status lrqk_init(struct attention *a) {
+  struct lrqk *f = (struct lrqk *)a;
+  struct attn_core *c = &a->core;
+  const struct lrqk_cache_options *o = &a->opt;
+  f->layers = mem_alloc(c->hp->n_layers, sizeof *f->layers);
+  if (!f->layers) return fail(&c->dev->log, LRQK_MEMORY, "cannot allocate the list of %u KV layers", c->hp->n_layers);
+  pool_init(&f->pool, c->dev, PLACE_DEVICE, "proxies and active rows", 8u << 20);
+  pool_init(&f->scratch, c->dev, PLACE_DEVICE, "decode scratch", 1u << 20);
+  TRY(proxy_shape_init(&f->proxies, c, o));
+  TRY(selector_init(&f->selector, c, o, &f->proxies));
+  const struct selector *s = &f->selector;
+  TRY(active_shape_init(&f->actives, c->dev, c->step, &f->scratch, c->hk, c->d, s->lists, o->lite, o->active));
+  TRY(pool_alloc(&f->new_row, &f->scratch, c->token_bytes));
+  TRY(kernel_get(&f->append, c->dev, f->proxies.int8 ? KERNEL_TOKEN_APPEND_I8 : KERNEL_TOKEN_APPEND_F16, SPEC(16, s->heads)));
+  TRY(attn_decode_init(&f->all, c, c->hk, c->hk * c->d / 4, c->d / 4));
+  TRY(attn_decode_init(&f->some, c, s->lists, c->d / 4, f->actives.slots * c->d / 4));
+  bool sparse = false;
+  for (uint32_t i = 0; i < c->hp->n_layers; i++) {
+    TRY(layer_init(f, &f->layers[i], i));
+    sparse = sparse || !f->layers[i].dense;
+  }
+  return sparse ? kv_rows_init(&f->work, c->dev, PLACE_DEVICE, c->n_ctx, c->page, c->token_bytes, "KV rows of the layer in prefill") : LRQK_OK;
+}
+
+static void lrqk_destroy(struct attention *a) {
+  struct lrqk *f = (struct lrqk *)a;
+  if (f->layers) for (uint32_t i = 0; i < a->core.hp->n_layers; i++) {
+    kv_rows_destroy(&f->layers[i].rows);
+    proxy_destroy(&f->layers[i].proxy);
+  }
+  mem_free(f->layers);
+  kv_rows_destroy(&f->work);
+  selector_destroy(&f->selector);
+  pool_destroy(&f->pool);
+  pool_destroy(&f->scratch);
+}
+
+/* ---- prefill */
+
+static bool needs_proxies(const struct lrqk *f, uint32_t l) { return l > f->actives.k + f->actives.w; }
+
+static void lrqk_mark(struct attention *a) {
+  struct lrqk *f = (struct lrqk *)a;
+  for (uint32_t i = 0; i < a->core.hp->n_layers; i++) if (!f->layers[i].dense) proxy_mark(&f->layers[i].proxy, &a->core);
+}
+
+static void lrqk_prefill_begin(struct attention *a, uint32_t layer, uint32_t l0) {
+  struct lrqk *f = (struct lrqk *)a;
+  if (!f->layers[layer].dense) kv_rows_copy(&f->work, &f->layers[layer].rows, 0, l0);
+}
+
+static void lrqk_prefill(struct attention *a, uint32_t layer, struct view qkv, struct view cs, uint32_t t0, uint32_t m, struct view y) {
+  struct lrqk *f = (struct lrqk *)a;
+  struct attn_core *c = &a->core;
+  struct lrqk_layer *ly = &f->layers[layer];
+  dense_prefill(c, ly->dense ? &ly->rows : &f->work, qkv, cs, t0, m, y);
+  if (ly->dense) return;
+  proxy_add_energy(&ly->proxy, &f->proxies, c, kv_page(&f->work, t0 / c->page), t0 % c->page, m);
+  kv_rows_copy(&ly->rows, &f->work, t0, t0 + m);
+}
+
+/* Ring and proxies of a layer for a text of l tokens whose exact rows are given. */
+static void settle(struct lrqk *f, struct lrqk_layer *ly, const struct kv_rows *rows, uint32_t l) {
+  active_fill_ring(&ly->active, &f->actives, rows, l);
+  if (needs_proxies(f, l)) proxy_build(&ly->proxy, &f->proxies, &f->base.core, rows, l);
+}
+
+static void lrqk_prefill_end(struct attention *a, uint32_t layer, uint32_t l) {
+  struct lrqk *f = (struct lrqk *)a;
+  struct lrqk_layer *ly = &f->layers[layer];
+  if (!ly->dense) settle(f, ly, &f->work, l);
+  if (layer + 1 == a->core.hp->n_layers) f->proxied = needs_proxies(f, l);
+}
+
+static void lrqk_rewind(struct attention *a, uint32_t l) {
+  struct lrqk *f = (struct lrqk *)a;
+  for (uint32_t i = 0; i < a->core.hp->n_layers; i++) {
+    struct lrqk_layer *ly = &f->layers[i];
+    if (ly->dense) continue;
+    proxy_restore(&ly->proxy, &a->core);
+    settle(f, ly, &ly->rows, l);
+  }
+  f->proxied = needs_proxies(f, l);
+}
+
+/* ---- decode */
+
+static void lrqk_step(struct attention *a, uint32_t t, uint32_t *words) {
+  struct lrqk *f = (struct lrqk *)a;
+  uint32_t w = f->actives.w, k = f->actives.k, l = t + 1, old = f->count;
+  f->candidates = l > w ? l - w : 0;
+  f->count = f->candidates < k ? f->candidates : k;
+  if (f->count) f->now = !f->now;
+  words[STEP_CAND] = f->candidates;
+  words[STEP_CNT] = f->count;
+  words[STEP_OLD] = old;
+  words[STEP_RING] = t % w;
+  words[STEP_ROWS] = (l < w ? l : w) + f->count;
+}
+
+/* The new token's row into ring and host cache; with proxies, its proxy row and those of its queries. */
+static void append(struct lrqk *f, const struct lrqk_layer *ly, bool proxied) {
+  struct attn_core *c = &f->base.core;
+  uint32_t page = f->base.t / c->page;
+  struct token_append_params p = { .d = c->d, .lists = f->actives.lists, .share = f->actives.share, .slots = f->actives.slots,
+                                   .page = proxy_page_tokens(c, page), .page0 = page * c->page, .rank = proxied ? f->proxies.rank : 0,
+                                   .rw = f->proxies.rw, .scale = 1.0f / sqrtf((float)c->d) };
+  DISPATCH(c->dev, f->append, f->actives.lists, 1, 1, &p, c->q, f->new_row, ly->proxy.tab, c->step, ly->active.rows, kv_page(&ly->rows, page),
+           ly->proxy.page[page], f->selector.queries);
+}
+
+static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, struct view cs, struct view y) {
+  struct lrqk *f = (struct lrqk *)a;
+  struct attn_core *c = &a->core;
+  struct lrqk_layer *ly = &f->layers[layer];
+  uint32_t l = a->t + 1, w = f->actives.w;
+  if (ly->dense) {
+    dense_decode(c, &f->all, &ly->rows, a->t, qkv, cs, y);
+  } else {
+    attn_rope(c, qkv, cs, 1, f->new_row, 0, false);
+    append(f, ly, f->proxied);
+    proxy_add_energy(&ly->proxy, &f->proxies, c, f->new_row, 0, 1);
+    if (needs_proxies(f, l) && !f->proxied) {   /* the first candidate that cannot be taken: proxies from all rows so far */
+      proxy_build(&ly->proxy, &f->proxies, c, &ly->rows, l);
+      append(f, ly, true);
+      f->bus_bytes += (uint64_t)l * c->token_bytes;
+    }
+    f->bus_bytes += c->token_bytes;
+    if (f->count) {
+      selector_run(&f->selector, &ly->proxy, &f->proxies, f->candidates, ly->active.list[f->now]);
+      active_update(&ly->active, &f->actives, f->now, &ly->rows, f->candidates);
+    }
+    uint32_t rows = (l < w ? l : w) + f->count, most = f->actives.slots < c->n_ctx ? f->actives.slots : c->n_ctx;
+    attn_decode_active(c, &f->some, ly->active.rows, rows, most, y);
+  }
+  if (layer + 1 == c->hp->n_layers) f->proxied = needs_proxies(f, l);
+}
+
+/* ---- figures and checks */
+
+static enum lrqk_status lrqk_stats(struct attention *a, struct attention_stats *out) {
+  struct lrqk *f = (struct lrqk *)a;
+  struct attn_core *c = &a->core;
+  uint64_t chosen = 0, misses = 0, device = pool_bytes(&f->pool) + kv_rows_bytes(&f->work), host = 0;
+  for (uint32_t i = 0; i < c->hp->n_layers; i++) {
+    struct lrqk_layer *ly = &f->layers[i];
+    *(ly->dense ? &device : &host) += kv_rows_bytes(&ly->rows);
+    for (uint32_t h = 0; !ly->dense && h < f->actives.lists; h += 64) {
+      uint32_t n = f->actives.lists - h < 64 ? f->actives.lists - h : 64, stat[64][2];   /* 64 lists are one VIEW_ALIGN of counters */
+      TRY(device_read(c->dev, stat, (struct view){ ly->active.stat.buf, ly->active.stat.offset + h * 8, n * 8 }, n * 8));
+      for (uint32_t j = 0; j < n; j++) {
+        chosen += stat[j][0];
+        misses += stat[j][1];
+      }
+    }
+  }
+  *out = (struct attention_stats){ .device_bytes = device, .host_bytes = host, .chosen = chosen, .misses = misses,
+                                   .bus_bytes = f->bus_bytes + misses * c->d * 4 };
+  return LRQK_OK;
+}
+
+static enum lrqk_status lrqk_verify(struct attention *a, uint32_t l, uint64_t *differing) {
+  struct lrqk *f = (struct lrqk *)a;
+  *differing = 0;
+  for (uint32_t i = 0; i < a->core.hp->n_layers; i++)
+    if (!f->layers[i].dense) TRY(active_verify(&f->layers[i].active, &f->actives, f->now, f->count, l, &f->layers[i].rows, differing));
+  return LRQK_OK;
+}
+
+const struct attention_ops attention_lrqk = {
+  .name = "lrqk", .size = sizeof(struct lrqk), .init = lrqk_init, .destroy = lrqk_destroy, .mark = lrqk_mark,
+  .prefill_begin = lrqk_prefill_begin, .prefill = lrqk_prefill, .prefill_end = lrqk_prefill_end, .rewind = lrqk_rewind, .step = lrqk_step,
+  .decode = lrqk_decode, .stats = lrqk_stats, .verify = lrqk_verify,
+};

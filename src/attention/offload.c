@@ -1,0 +1,63 @@
+/* offload.c - policy offload: all KV in HOST memory.  For each layer it is copied into one of two device buffers, then
+ * attended to as policy full does: the baseline that lrqk is measured against. */
+#include "attention/attention.h"
+#include "attention/full.h"
+#include "base/mem.h"
+
+struct offload {
+  struct attention base;
+  struct kv_rows *host;           /* [L], HOST */
+  struct kv_rows work[2];         /* DEVICE: two, so that the next layer's copy need not wait for this layer's kernels */
+  struct attn_decode all;
+  uint64_t bus_bytes;             /* of decode steps */
+};
+
+static enum lrqk_status offload_init(struct attention *a) {
+  struct offload *f = (struct offload *)a;
+  struct attn_core *c = &a->core;
+  f->host = mem_alloc(c->hp->n_layers, sizeof *f->host);
+  if (!f->host) return fail(&c->dev->log, LRQK_MEMORY, "cannot allocate the list of %u KV layers", c->hp->n_layers);
+  for (uint32_t i = 0; i < c->hp->n_layers; i++)
+    TRY(kv_rows_init(&f->host[i], c->dev, PLACE_HOST, c->n_ctx, c->page, c->token_bytes, "host KV rows of a layer"));
+  for (int i = 0; i < 2; i++) TRY(kv_rows_init(&f->work[i], c->dev, PLACE_DEVICE, c->n_ctx, c->page, c->token_bytes, "streamed KV rows"));
+  return attn_decode_init(&f->all, c, c->hk, c->hk * c->d / 4, c->d / 4);
+}
+
+static void offload_destroy(struct attention *a) {
+  struct offload *f = (struct offload *)a;
+  if (f->host) for (uint32_t i = 0; i < a->core.hp->n_layers; i++) kv_rows_destroy(&f->host[i]);
+  mem_free(f->host);
+  for (int i = 0; i < 2; i++) kv_rows_destroy(&f->work[i]);
+}
+
+static void offload_prefill_begin(struct attention *a, uint32_t layer, uint32_t l0) {
+  struct offload *f = (struct offload *)a;
+  kv_rows_copy(&f->work[layer % 2], &f->host[layer], 0, l0);
+}
+
+static void offload_prefill(struct attention *a, uint32_t layer, struct view qkv, struct view cs, uint32_t t0, uint32_t m, struct view y) {
+  struct offload *f = (struct offload *)a;
+  dense_prefill(&a->core, &f->work[layer % 2], qkv, cs, t0, m, y);
+  kv_rows_copy(&f->host[layer], &f->work[layer % 2], t0, t0 + m);
+}
+
+static void offload_decode(struct attention *a, uint32_t layer, struct view qkv, struct view cs, struct view y) {
+  struct offload *f = (struct offload *)a;
+  struct kv_rows *work = &f->work[layer % 2];
+  kv_rows_copy(work, &f->host[layer], 0, a->t);
+  dense_decode(&a->core, &f->all, work, a->t, qkv, cs, y);
+  kv_rows_copy(&f->host[layer], work, a->t, a->t + 1);
+  f->bus_bytes += (uint64_t)(a->t + 1) * a->core.token_bytes;
+}
+
+static enum lrqk_status offload_stats(struct attention *a, struct attention_stats *out) {
+  struct offload *f = (struct offload *)a;
+  *out = (struct attention_stats){ .bus_bytes = f->bus_bytes, .device_bytes = kv_rows_bytes(&f->work[0]) + kv_rows_bytes(&f->work[1]) };
+  for (uint32_t i = 0; i < a->core.hp->n_layers; i++) out->host_bytes += kv_rows_bytes(&f->host[i]);
+  return LRQK_OK;
+}
+
+const struct attention_ops attention_offload = {
+  .name = "offload", .size = sizeof(struct offload), .init = offload_init, .destroy = offload_destroy,
+  .prefill_begin = offload_prefill_begin, .prefill = offload_prefill, .decode = offload_decode, .stats = offload_stats,
+};

@@ -1,0 +1,71 @@
+#include "attention/proxy.h"
+
+#include "base/mem.h"
+
+enum { SHARE_UNIT = 512 };   /* selection works on shares of 512 tokens: planes are padded to that */
+
+static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
+
+enum lrqk_status proxy_shape_init(struct proxy_shape *s, struct attn_core *c, const struct lrqk_cache_options *o) {
+  bool int8 = o->proxy_type == LRQK_PROXY_INT8;
+  uint32_t neox = c->hp->rope_neox, small = c->dev->caps.cpu ? 8 : 64;
+  *s = (struct proxy_shape){ .rank = o->rank, .int8 = int8, .rw = ceil_div(o->rank, int8 ? 16 : 8), .n_pages = ceil_div(c->n_ctx, c->page) };
+  TRY(kernel_get(&s->energy, c->dev, KERNEL_PAIR_ENERGY, SPEC(small, neox)));
+  TRY(kernel_get(&s->choose, c->dev, KERNEL_PAIR_CHOOSE, SPEC(64, neox)));
+  return kernel_get(&s->build, c->dev, int8 ? KERNEL_PROXY_BUILD_I8 : KERNEL_PROXY_BUILD_F16, SPEC(small));
+}
+
+uint32_t proxy_page_tokens(const struct attn_core *c, uint32_t page) {
+  uint32_t left = c->n_ctx - page * c->page;
+  return left < c->page ? ceil_div(left, SHARE_UNIT) * SHARE_UNIT : c->page;
+}
+
+static uint64_t row_bytes(const struct proxy_shape *s, const struct attn_core *c, uint32_t page) {
+  return (uint64_t)c->hk * proxy_page_tokens(c, page) * s->rw * 16;
+}
+
+static uint64_t scale_bytes(const struct attn_core *c, uint32_t page) { return (uint64_t)c->hk * proxy_page_tokens(c, page) * 2; }
+
+struct view proxy_rows(const struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, uint32_t page) {
+  return (struct view){ p->page[page].buf, p->page[page].offset, row_bytes(s, c, page) };
+}
+
+struct view proxy_scales(const struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, uint32_t page) {
+  if (!s->int8) return proxy_rows(p, s, c, page);
+  return (struct view){ p->page[page].buf, p->page[page].offset + row_bytes(s, c, page), scale_bytes(c, page) };
+}
+
+enum lrqk_status proxy_init(struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, struct pool *pool) {
+  uint64_t energy = (uint64_t)c->hk * c->d * 4;
+  TRY(pool_alloc(&p->energy, pool, energy));
+  TRY(pool_alloc(&p->kept, pool, energy));
+  TRY(pool_alloc(&p->tab, pool, (uint64_t)c->hk * s->rank * 4));
+  p->page = mem_alloc(s->n_pages, sizeof *p->page);
+  if (!p->page) return fail(&c->dev->log, LRQK_MEMORY, "cannot allocate a list of %u proxy pages", s->n_pages);
+  for (uint32_t i = 0; i < s->n_pages; i++)
+    TRY(pool_alloc(&p->page[i], pool, row_bytes(s, c, i) + (s->int8 ? scale_bytes(c, i) : 0)));
+  return LRQK_OK;
+}
+
+void proxy_destroy(struct proxy *p) {
+  mem_free(p->page);
+  p->page = NULL;
+}
+
+void proxy_add_energy(const struct proxy *p, const struct proxy_shape *s, struct attn_core *c, struct view kv, uint32_t row0, uint32_t m) {
+  struct pair_energy_params e = { .rows = m, .hk = c->hk, .g = c->g, .d = c->d, .rot = c->hp->rope_dims, .row0 = row0 };
+  DISPATCH(c->dev, s->energy, ceil_div(c->hk * c->d / 2, s->energy->spec[0]), 1, 1, &e, c->q, kv, p->energy);
+}
+
+void proxy_build(const struct proxy *p, const struct proxy_shape *s, struct attn_core *c, const struct kv_rows *rows, uint32_t l) {
+  struct pair_choose_params ch = { .d = c->d, .rot = c->hp->rope_dims, .rank = s->rank };
+  DISPATCH(c->dev, s->choose, c->hk, 1, 1, &ch, p->energy, p->tab);
+  for (uint32_t i = 0; i * c->page < l; i++) {
+    uint32_t n = l - i * c->page < c->page ? l - i * c->page : c->page;
+    struct proxy_build_params b = { .hk = c->hk, .d = c->d, .rank = s->rank, .n = n, .page = proxy_page_tokens(c, i), .rw = s->rw };
+    DISPATCH(c->dev, s->build, ceil_div(ceil_div(n, 2), s->build->spec[0]), c->hk, 1, &b, kv_page(rows, i), p->tab, p->page[i]);
+  }
+}
+
+void proxy_mark(const struct proxy *p, struct attn_core *c) { device_copy(c->dev, p->kept, p->energy); }
+void proxy_restore(const struct proxy *p, struct attn_core *c) { device_copy(c->dev, p->energy, p->kept); }

@@ -1,0 +1,99 @@
+#include "attention/select.h"
+
+enum {
+  PARTS_CPU = 16, PARTS_GPU = 128,      /* shares that the candidates of a list are cut into */
+  MAX_PART = 32768,                     /* tokens: sel_emit counts the keys of a share in 16 bits */
+  ONE_CPU = 8192, ONE_GPU = 16384,      /* up to so many candidates one workgroup does the whole selection */
+  COUNT_WORDS = 32                      /* of a share, per digit: at most 17 thresholds */
+};
+
+static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
+static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+static enum lrqk_status get_kernels(struct selector *s, const struct lrqk_cache_options *o, const struct proxy_shape *shape) {
+  struct device *d = s->core->dev;
+  bool cpu = d->caps.cpu;
+  uint32_t wg = cpu ? 8 : 64, tn = s->heads <= 4 ? 8 : 4, nb = cpu ? 4 : 1, lanes = min_u32(256, d->caps.info.max_workgroup);
+  TRY(kernel_get(&s->stat, d, shape->int8 ? KERNEL_SCORE_STAT_I8 : KERNEL_SCORE_STAT_F16, SPEC(wg, s->heads, shape->rw, tn)));
+  TRY(kernel_get(&s->keys, d, KERNEL_SEL_KEYS, SPEC(wg, s->heads, tn, o->group == LRQK_GROUP_MAX)));
+  TRY(kernel_get(&s->count, d, KERNEL_SEL_COUNT, SPEC(wg, 15)));
+  TRY(kernel_get(&s->count_last, d, KERNEL_SEL_COUNT, SPEC(wg, 17)));
+  TRY(kernel_get(&s->emit, d, KERNEL_SEL_EMIT, SPEC(wg, nb)));
+  TRY(kernel_get(&s->one, d, KERNEL_SEL_ONE, SPEC(cpu ? 8 : lanes)));
+  return kernel_get(&s->all, d, KERNEL_SEL_ALL, SPEC(64));
+}
+
+/* Tokens of a workgroup's share: doubled until the shares are few enough, so that it changes rarely while a text grows. */
+static uint32_t part_tokens(const struct selector *s, uint32_t n) {
+  uint32_t per = s->unit, most = s->core->dev->caps.cpu ? PARTS_CPU : PARTS_GPU;
+  while (ceil_div(n, per) > most && per < MAX_PART && per < s->core->page) per *= 2;
+  return per;
+}
+
+enum lrqk_status selector_init(struct selector *s, struct attn_core *c, const struct lrqk_cache_options *o, const struct proxy_shape *shape) {
+  uint32_t hq = c->hk * c->g, lists = o->group == LRQK_GROUP_NONE ? hq : c->hk;
+  *s = (struct selector){ .core = c, .lists = lists, .heads = hq / lists, .share = lists / c->hk, .k = o->active, .sinks = o->sinks,
+                          .list_stride = ceil_div(o->active, 32) * 32, .cap = ceil_div(c->n_ctx, 512) * 512, .unit = c->dev->caps.cpu ? 256 : 512,
+                          .one_max = c->dev->caps.cpu ? ONE_CPU : ONE_GPU };
+  TRY(get_kernels(s, o, shape));
+  for (uint32_t n = s->unit; n < s->cap * 2; n *= 2) {
+    uint32_t at = min_u32(n, s->cap), parts = ceil_div(at, part_tokens(s, at));
+    if (parts > s->max_parts) s->max_parts = parts;
+  }
+  uint64_t parts = (uint64_t)lists * s->max_parts, per_list = (uint64_t)lists * s->cap;
+  pool_init(&s->pool, c->dev, PLACE_DEVICE, "selection scratch", 8u << 20);
+  TRY(pool_alloc(&s->queries, &s->pool, (uint64_t)hq * shape->rw * (shape->int8 ? 16 : 8) * 4));
+  TRY(pool_alloc(&s->ml, &s->pool, parts * s->heads * (2 + s->stat->spec[0]) * 4));
+  TRY(pool_alloc(&s->scores, &s->pool, per_list * s->heads * 2));
+  TRY(pool_alloc(&s->key, &s->pool, per_list * 2));
+  for (int i = 0; i < 4; i++) {
+    TRY(pool_alloc(&s->counts[i], &s->pool, parts * COUNT_WORDS * 4));
+    TRY(pool_alloc(&s->prefix[i], &s->pool, (uint64_t)lists * 4));   /* [0] stays zero: no digit is settled yet */
+  }
+  return LRQK_OK;
+}
+
+void selector_destroy(struct selector *s) { pool_destroy(&s->pool); }
+
+static void score(struct selector *s, const struct proxy *p, const struct proxy_shape *shape, uint32_t n, uint32_t per, uint32_t parts, bool one) {
+  struct attn_core *c = s->core;
+  for (uint32_t i = 0; i * c->page < n; i++) {
+    uint32_t here = min_u32(n - i * c->page, c->page);
+    struct score_stat_params st = { .per = per, .cap = s->cap, .page = proxy_page_tokens(c, i), .page0 = i * c->page, .parts = parts,
+                                    .share = s->share };
+    DISPATCH(c->dev, s->stat, ceil_div(here, per), s->lists, 1, &st, s->queries, proxy_rows(p, shape, c, i), proxy_scales(p, shape, c, i), s->ml,
+             s->scores, c->step);
+  }
+  struct sel_keys_params k = { .per = per, .cap = s->cap, .parts = parts, .sinks = s->sinks, .count = !one };
+  DISPATCH(c->dev, s->keys, parts, s->lists, 1, &k, s->ml, s->key, s->counts[0], s->scores, c->step);
+}
+
+/* The k-th largest key, one 4-bit digit a pass from counts per share, then the list. */
+static void search(struct selector *s, uint32_t per, uint32_t parts, struct view list) {
+  struct attn_core *c = s->core;
+  for (int i = 1; i < 4; i++) {
+    struct sel_count_params p = { .per = per, .cap = s->cap, .k = s->k, .shift = 12u - 4u * (uint32_t)i, .parts = parts };
+    DISPATCH(c->dev, i == 3 ? s->count_last : s->count, parts, s->lists, 1, &p, s->key, s->counts[i - 1], s->prefix[i - 1], s->counts[i],
+             s->prefix[i], c->step);
+  }
+  struct sel_emit_params e = { .per = per, .cap = s->cap, .k = s->k, .kstr = s->list_stride };
+  DISPATCH(c->dev, s->emit, parts, s->lists, 1, &e, s->key, s->counts[3], s->prefix[3], list, c->step);
+}
+
+void selector_run(struct selector *s, const struct proxy *p, const struct proxy_shape *shape, uint32_t n, struct view list) {
+  struct attn_core *c = s->core;
+  if (n <= s->k) {
+    struct sel_all_params a = { .kstr = s->list_stride, .lists = s->lists };
+    DISPATCH(c->dev, s->all, ceil_div(s->list_stride, 64), s->lists, 1, &a, list, c->step);
+    return;
+  }
+  uint32_t per = part_tokens(s, n), parts = ceil_div(n, per);
+  bool one = n <= s->one_max;
+  score(s, p, shape, n, per, parts, one);
+  if (one) {
+    struct sel_one_params o = { .cap = s->cap, .k = s->k, .kstr = s->list_stride };
+    DISPATCH(c->dev, s->one, s->lists, 1, 1, &o, s->key, list, c->step);
+  } else {
+    search(s, per, parts, list);
+  }
+}

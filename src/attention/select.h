@@ -1,0 +1,28 @@
+/* select.h - which tokens a decode step attends to: proxy scores of all candidates, one softmax per query head, their
+ * sum or maximum over the heads of a list as a 16-bit key, and the k largest keys in ascending token order.
+ * Deterministic: ties go to the lowest token.  Scratch is shared by all layers. */
+#ifndef ATTENTION_SELECT_H
+#define ATTENTION_SELECT_H
+
+#include "attention/proxy.h"
+
+struct selector {
+  struct attn_core *core;
+  uint32_t lists, heads, share;   /* lists of tokens; query heads of each; lists per KV head */
+  uint32_t k, sinks, list_stride; /* tokens chosen, sinks among them; words of a list */
+  uint32_t cap;                   /* tokens of a score row */
+  uint32_t unit, max_parts, one_max;   /* smallest share of a workgroup; shares; up to here one workgroup selects */
+  const struct kernel *stat, *keys, *count, *count_last, *emit, *one, *all;
+  struct view queries;            /* [lists*heads][row] float: proxies of the queries, 1/sqrt(d) folded in */
+  struct view ml, scores, key;    /* [lists][heads][parts][2+WG] float; [lists][heads][cap] fp16; [lists][cap] 16-bit */
+  struct view counts[4], prefix[4];
+  struct pool pool;
+};
+
+enum lrqk_status selector_init(struct selector *s, struct attn_core *c, const struct lrqk_cache_options *o, const struct proxy_shape *shape);
+void selector_destroy(struct selector *s);
+
+/* The first n tokens are candidates (n at step[STEP_CAND] too): list [lists][list_stride] = the min(k, n) chosen ones. */
+void selector_run(struct selector *s, const struct proxy *p, const struct proxy_shape *shape, uint32_t n, struct view list);
+
+#endif

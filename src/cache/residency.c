@@ -1,0 +1,88 @@
+#include "cache/residency.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
+static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+enum lrqk_status active_shape_init(struct active_shape *s, struct device *dev, struct view step, struct pool *scratch, uint32_t hk, uint32_t d,
+                                   uint32_t lists, uint32_t w, uint32_t k) {
+  uint32_t words = ceil_div(k, 32), lanes = words < 64 ? 64 : ceil_div(words, 64) * 64;
+  *s = (struct active_shape){ .dev = dev, .step = step, .hk = hk, .d4 = d / 4, .lists = lists, .share = lists / hk, .w = w, .k = k, .slots = w + k,
+                              .stride = words * 32 };
+  TRY(kernel_get(&s->residency, dev, KERNEL_RESIDENCY, SPEC(lanes, words)));
+  TRY(kernel_get(&s->gather, dev, KERNEL_GATHER, SPEC(64)));
+  TRY(kernel_get(&s->ring, dev, KERNEL_RING_FILL, SPEC(64)));
+  TRY(pool_alloc(&s->miss, scratch, (uint64_t)lists * s->stride * 8));
+  return pool_alloc(&s->n_miss, scratch, (uint64_t)lists * 4);
+}
+
+enum lrqk_status active_init(struct active *a, const struct active_shape *s, struct pool *pool) {
+  TRY(pool_alloc(&a->rows, pool, (uint64_t)s->lists * s->slots * s->d4 * 16));
+  for (int i = 0; i < 2; i++) {
+    TRY(pool_alloc(&a->list[i], pool, (uint64_t)s->lists * s->stride * 4));
+    TRY(pool_alloc(&a->slot[i], pool, (uint64_t)s->lists * s->stride * 4));
+  }
+  return pool_alloc(&a->stat, pool, (uint64_t)s->lists * 8);
+}
+
+void active_fill_ring(const struct active *a, const struct active_shape *s, const struct kv_rows *rows, uint32_t l) {
+  uint32_t t = l > s->w ? l - s->w : 0;
+  while (t < l) {
+    uint32_t page = t / rows->page, end = min_u32(l, (page + 1) * rows->page);
+    struct ring_fill_params p = { .d4 = s->d4, .lists = s->lists, .share = s->share, .slots = s->slots, .w = s->w, .a = t, .b = end,
+                                  .page0 = page * rows->page };
+    DISPATCH(s->dev, s->ring, ceil_div((end - t) * s->lists * s->d4, 64), 1, 1, &p, kv_page(rows, page), a->rows);
+    t = end;
+  }
+}
+
+void active_update(const struct active *a, const struct active_shape *s, int now, const struct kv_rows *host, uint32_t n) {
+  struct residency_params r = { .k = s->k, .kstr = s->stride };
+  DISPATCH(s->dev, s->residency, s->lists, 1, 1, &r, a->list[now], a->list[!now], a->slot[!now], a->slot[now], s->miss, s->n_miss, a->stat, s->step);
+  uint32_t groups = min_u32(ceil_div(s->k * s->d4, 64), 16);
+  for (uint32_t i = 0; i * host->page < n; i++) {
+    struct gather_params g = { .hk = s->hk, .d4 = s->d4, .slots = s->slots, .base = s->w, .kstr = s->stride, .share = s->share,
+                               .page0 = i * host->page, .page = host->page };
+    DISPATCH(s->dev, s->gather, groups, s->lists, 1, &g, kv_page(host, i), s->miss, s->n_miss, a->rows);
+  }
+}
+
+static uint64_t count_differing(const unsigned char *x, const unsigned char *y, size_t n) {
+  uint64_t sum = 0;
+  if (memcmp(x, y, n)) for (size_t i = 0; i < n; i++) sum += x[i] != y[i];
+  return sum;
+}
+
+/* The row of a token and KV head in host memory. */
+static const unsigned char *host_row(const struct active_shape *s, const struct kv_rows *host, uint32_t token, uint32_t list) {
+  const unsigned char *page = host->buf[token / host->page]->map;
+  return page + ((size_t)(token % host->page) * s->hk + list / s->share) * s->d4 * 16;
+}
+
+enum lrqk_status active_verify(const struct active *a, const struct active_shape *s, int now, uint32_t count, uint32_t l,
+                               const struct kv_rows *host, uint64_t *differing) {
+  size_t row = (size_t)s->d4 * 16;
+  uint32_t *list = mem_alloc((size_t)s->lists * s->stride, 4), *slot = mem_alloc((size_t)s->lists * s->stride, 4);
+  unsigned char *rows = mem_alloc((size_t)s->lists * s->slots, row);
+  enum lrqk_status st = list && slot && rows ? LRQK_OK : fail(&s->dev->log, LRQK_MEMORY, "cannot allocate %zu bytes to verify the active rows",
+                                                               (size_t)s->lists * s->slots * row);
+  if (st == LRQK_OK) st = device_read(s->dev, list, a->list[now], (uint64_t)s->lists * s->stride * 4);
+  if (st == LRQK_OK) st = device_read(s->dev, slot, a->slot[now], (uint64_t)s->lists * s->stride * 4);
+  if (st == LRQK_OK) st = device_read(s->dev, rows, a->rows, (uint64_t)s->lists * s->slots * row);
+  for (uint32_t h = 0; st == LRQK_OK && h < s->lists; h++) {
+    const unsigned char *mine = rows + (size_t)h * s->slots * row;
+    for (uint32_t i = 0; i < count; i++) {
+      uint32_t token = list[h * s->stride + i], at = slot[h * s->stride + i];
+      if (token >= l || at >= s->k) *differing += row;
+      else *differing += count_differing(mine + (s->w + at) * row, host_row(s, host, token, h), row);
+    }
+    for (uint32_t t = l > s->w ? l - s->w : 0; t < l; t++) *differing += count_differing(mine + (t % s->w) * row, host_row(s, host, t, h), row);
+  }
+  mem_free(list);
+  mem_free(slot);
+  mem_free(rows);
+  return st;
+}

@@ -1,0 +1,25 @@
+/* engine.h - what lies behind the public handles lrqk_model and lrqk_engine. */
+#ifndef ENGINE_H
+#define ENGINE_H
+
+#include "base/arena.h"
+#include "model/model.h"
+#include "token/tokenizer.h"
+
+struct lrqk_model {
+  struct log log;
+  struct gguf *gguf;
+  struct hparams hp;              /* zero where only the directory or the vocabulary was asked for */
+  struct tokenizer *tokenizer;    /* NULL where only the directory was */
+  bool whole;                     /* hyper-parameters and tensors were checked: an engine can be opened */
+  struct arena arena;             /* NUL-terminated copies of the file's strings, for the public calls */
+  char *arch, *name, **key_name, **tensor_name;
+};
+
+struct lrqk_engine {
+  lrqk_model *model;              /* borrowed */
+  struct device *dev;
+  struct model *weights;
+};
+
+#endif

@@ -1,0 +1,238 @@
+#include "model/forward.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "../shaders/step.h"
+
+enum {
+  BLOCK = 8192,        /* tokens: bounds the hidden states; a longer prompt goes block by block and streams its rows back */
+  LOGIT_ROWS = 32,
+  IN_FLIGHT = 2        /* submits that may be queued: an interrupt waits for no more than these */
+};
+
+static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
+
+/* ---- the layers */
+
+static void norm(struct forward *f, struct view x, struct view weight, struct view h, uint32_t rows) {
+  struct rms_norm_params p = { .rows = rows, .n4 = f->m->hp.n_embd / 4, .eps = f->m->hp.rms_eps };
+  DISPATCH(f->dev, f->norm, ceil_div(rows, f->norm->spec[0]), 1, 1, &p, x, weight, h);
+}
+
+/* sum = x + delta, h = norm(sum) */
+static void norm_add(struct forward *f, struct view x, struct view delta, struct view weight, struct view sum, struct view h, uint32_t rows) {
+  struct rms_norm_params p = { .rows = rows, .n4 = f->m->hp.n_embd / 4, .eps = f->m->hp.rms_eps };
+  DISPATCH(f->dev, f->norm_add, ceil_div(rows, f->norm_add->spec[0]), 1, 1, &p, x, weight, h, delta, sum);
+}
+
+/* y[rows][n] = x[rows][k] W[n][k] */
+static void linear(struct forward *f, const struct linear *w, struct view x, struct view y, uint32_t rows) {
+  for (uint32_t i = 0; i < w->n_parts; i++) {
+    const struct linear_part *part = &w->part[i];
+    const struct kernel *k = f->matmul[part->kernel][rows >= 8];
+    struct matmul_params p = { .m = rows, .n = part->rows, .nblk = w->k / (part->kernel == KERNEL_MATMUL_F32 ? 4 : 32), .ystr = w->n, .y0 = part->row0 };
+    struct view scale = part->scale.size ? part->scale : part->q;
+    DISPATCH(f->dev, k, ceil_div(part->rows, k->spec[0] * k->spec[2]), ceil_div(rows, k->spec[1]), 1, &p, x, part->q, y, scale);
+  }
+}
+
+static void silu_mul(struct forward *f, struct view gu, struct view y, uint32_t rows) {
+  struct silu_mul_params p = { .n4 = rows * f->m->hp.n_ff / 4, .ff4 = f->m->hp.n_ff / 4 };
+  uint32_t groups = ceil_div(p.n4, 64);
+  DISPATCH(f->dev, f->silu_mul, groups < DEVICE_MAX_GROUPS ? groups : DEVICE_MAX_GROUPS, ceil_div(groups, DEVICE_MAX_GROUPS), 1, &p, gu, y);
+}
+
+/* One layer for `rows` tokens from position t0 (decode: the token of this step).  The residual stream comes in as x, or
+ * as x + delta where delta has a size, and goes out as f->x1 + f->o: who comes next adds them. */
+static void layer_pass(struct forward *f, struct attention *a, uint32_t layer, struct view x, struct view delta, struct view cs, uint32_t t0,
+                       uint32_t rows, bool decode) {
+  const struct layer *w = &f->m->layers[layer];
+  if (delta.size) {
+    norm_add(f, x, delta, w->attn_norm, f->x0, f->h, rows);
+    x = f->x0;
+  } else {
+    norm(f, x, w->attn_norm, f->h, rows);
+  }
+  linear(f, &w->qkv, f->h, f->qkv, rows);
+  if (decode) a->ops->decode(a, layer, f->qkv, cs, f->y);
+  else a->ops->prefill(a, layer, f->qkv, cs, t0, rows, f->y);
+  linear(f, &w->out, f->y, f->o, rows);
+  norm_add(f, x, f->o, w->ffn_norm, f->x1, f->h, rows);
+  linear(f, &w->gate_up, f->h, f->gu, rows);
+  silu_mul(f, f->gu, f->ff, rows);
+  linear(f, &w->down, f->ff, f->o, rows);
+}
+
+/* ---- decode: one token through all layers */
+
+static void rope_row(const struct forward *f, uint32_t pos, float *cs) {
+  for (uint32_t p = 0; p < f->m->hp.head_size / 2; p++) {
+    double angle = f->inv_freq[p] * pos;
+    cs[2 * p] = (float)cos(angle);
+    cs[2 * p + 1] = (float)sin(angle);
+  }
+}
+
+static float *staged(const struct forward *f, struct view v) { return (float *)((char *)f->staging_in->map + (v.offset - f->in.offset)); }
+
+enum lrqk_status forward_decode(struct forward *f, struct attention *a, int32_t id, uint32_t t, const float **out) {
+  const struct model *m = f->m;
+  model_embed(m, id, staged(f, f->in_x));
+  rope_row(f, t, staged(f, f->in_cs));
+  attention_step(a, t, (uint32_t *)staged(f, f->step));
+  device_copy(f->dev, f->in, view_of(f->staging_in));
+  struct view x = f->in_x, delta = { 0 };
+  for (uint32_t i = 0; i < m->hp.n_layers; i++) {
+    layer_pass(f, a, i, x, delta, f->in_cs, t, 1, true);
+    x = f->x1;
+    delta = f->o;
+  }
+  norm_add(f, x, delta, m->output_norm, f->x0, f->h, 1);
+  linear(f, &m->head, f->h, f->logits, 1);
+  uint64_t bytes = (uint64_t)m->hp.n_vocab * 4, ticket;
+  device_copy(f->dev, (struct view){ f->staging_out, 0, bytes }, (struct view){ f->logits.buf, f->logits.offset, bytes });
+  TRY(device_submit(f->dev, &ticket));
+  TRY(device_wait(f->dev, ticket));
+  *out = f->staging_out->map;
+  return LRQK_OK;
+}
+
+/* ---- prefill: a block of tokens through one layer after the other */
+
+/* Chunks begin at multiples of f->chunk of the position, so that none crosses a page of KV rows.  Chunk c has its rows
+ * of the hidden states at c * f->chunk. */
+struct chunk { uint32_t slot, t0, rows; };
+
+static struct chunk chunk_at(const struct forward *f, uint32_t c, uint32_t l0, uint32_t n) {
+  uint32_t base = l0 / f->chunk * f->chunk + c * f->chunk, t0 = base > l0 ? base : l0, end = base + f->chunk;
+  if (end > l0 + n) end = l0 + n;
+  return (struct chunk){ c * f->chunk, t0, end - t0 };
+}
+
+static uint32_t chunk_count(const struct forward *f, uint32_t l0, uint32_t n) { return ceil_div(l0 % f->chunk + n, f->chunk); }
+
+static struct view rows_at(struct view v, uint32_t row, uint64_t row_bytes, uint32_t rows) {
+  return (struct view){ v.buf, v.offset + row * row_bytes, rows * row_bytes };
+}
+
+/* Embeddings and RoPE tables of the block to the device. */
+static enum lrqk_status upload_block(struct forward *f, const int32_t *ids, uint32_t n, uint32_t l0) {
+  uint32_t d_model = f->m->hp.n_embd, d = f->m->hp.head_size;
+  float *x = mem_alloc((size_t)f->chunk * d_model, 4), *cs = mem_alloc((size_t)f->chunk * d, 4);
+  enum lrqk_status s = x && cs ? LRQK_OK : fail(&f->dev->log, LRQK_MEMORY, "cannot allocate embeddings of %u tokens", f->chunk);
+  for (uint32_t c = 0; s == LRQK_OK && c < chunk_count(f, l0, n); c++) {
+    struct chunk k = chunk_at(f, c, l0, n);
+    for (uint32_t i = 0; i < k.rows; i++) {
+      model_embed(f->m, ids[k.t0 - l0 + i], x + (size_t)i * d_model);
+      rope_row(f, k.t0 + i, cs + (size_t)i * d);
+    }
+    s = device_write(f->dev, rows_at(f->hidden[0], k.slot, d_model * 4, k.rows), x, (uint64_t)k.rows * d_model * 4);
+    if (s == LRQK_OK) s = device_write(f->dev, rows_at(f->cs, k.slot, d * 4, k.rows), cs, (uint64_t)k.rows * d * 4);
+  }
+  mem_free(x);
+  mem_free(cs);
+  return s;
+}
+
+enum lrqk_status forward_prefill(struct forward *f, struct attention *a, const int32_t *ids, uint32_t n, uint32_t l0, forward_progress_fn progress,
+                                 void *ud) {
+  uint32_t layers = f->m->hp.n_layers, d_model = f->m->hp.n_embd, d = f->m->hp.head_size, chunks = chunk_count(f, l0, n);
+  uint64_t row = (uint64_t)d_model * 4, in_flight[IN_FLIGHT] = { 0 }, submits = 0;
+  TRY(upload_block(f, ids, n, l0));
+  for (uint32_t i = 0; i < layers; i++) {
+    struct view from = f->hidden[i % 2], to = f->hidden[1 - i % 2];
+    if (a->ops->prefill_begin) a->ops->prefill_begin(a, i, l0);
+    for (uint32_t c = 0; c < chunks; c++) {
+      struct chunk k = chunk_at(f, c, l0, n);
+      layer_pass(f, a, i, rows_at(from, k.slot, row, k.rows), (struct view){ 0 }, rows_at(f->cs, k.slot, d * 4, k.rows), k.t0, k.rows, false);
+      struct add_params p = { .n4 = k.rows * d_model / 4 };
+      DISPATCH(f->dev, f->add, ceil_div(p.n4, 64), 1, 1, &p, f->x1, f->o, rows_at(to, k.slot, row, k.rows));
+      if (c + 1 == chunks && a->ops->prefill_end) a->ops->prefill_end(a, i, l0 + n);
+      uint64_t *ticket = &in_flight[submits++ % IN_FLIGHT];
+      TRY(device_wait(f->dev, *ticket));
+      TRY(device_submit(f->dev, ticket));
+      if (progress && !progress(ud, (uint64_t)i * n + (k.t0 + k.rows - l0), (uint64_t)layers * n)) {
+        TRY(device_wait(f->dev, 0));
+        return LRQK_INTERRUPTED;
+      }
+    }
+  }
+  return device_wait(f->dev, 0);
+}
+
+enum lrqk_status forward_logits(struct forward *f, uint32_t l0, uint32_t i, uint32_t rows, const float **out) {
+  const struct model *m = f->m;
+  struct view hidden = f->hidden[m->hp.n_layers % 2];
+  uint64_t row = (uint64_t)m->hp.n_embd * 4, bytes = (uint64_t)m->hp.n_vocab * 4 * rows, ticket;
+  /* Token i lies l0 % chunk rows into the first chunk's slot or at the start of it: chunk_at puts a first chunk that
+   * is not whole at row 0 of its slot. */
+  uint32_t lead = l0 % f->chunk, first = f->chunk - lead;
+  for (uint32_t r = 0; r < rows; r++) {
+    uint32_t t = i + r, at = t < first ? t : f->chunk + (t - first);
+    device_copy(f->dev, (struct view){ f->x0.buf, f->x0.offset + r * row, row }, (struct view){ hidden.buf, hidden.offset + at * row, row });
+  }
+  norm(f, f->x0, m->output_norm, f->h, rows);
+  linear(f, &m->head, f->h, f->logits, rows);
+  device_copy(f->dev, (struct view){ f->staging_out, 0, bytes }, (struct view){ f->logits.buf, f->logits.offset, bytes });
+  TRY(device_submit(f->dev, &ticket));
+  TRY(device_wait(f->dev, ticket));
+  *out = f->staging_out->map;
+  return LRQK_OK;
+}
+
+/* ---- set-up */
+
+static enum lrqk_status get_kernels(struct forward *f) {
+  struct device *d = f->dev;
+  bool cpu = d->caps.cpu;
+  TRY(kernel_get(&f->norm, d, KERNEL_RMS_NORM, SPEC(8)));
+  TRY(kernel_get(&f->norm_add, d, KERNEL_RMS_NORM_ADD, SPEC(8)));
+  TRY(kernel_get(&f->add, d, KERNEL_ADD, SPEC(64)));
+  TRY(kernel_get(&f->silu_mul, d, KERNEL_SILU_MUL, SPEC(64)));
+  for (int k = KERNEL_MATMUL_F32; k <= KERNEL_MATMUL_Q4_1; k++)
+    for (int many = 0; many < 2; many++)
+      TRY(kernel_get(&f->matmul[k][many], d, (enum kernel_id)k, SPEC(cpu ? 8 : 64, many ? 8 : 1, cpu || many ? 4 : 1)));
+  return LRQK_OK;
+}
+
+static enum lrqk_status alloc(struct forward *f) {
+  const struct hparams *hp = &f->m->hp;
+  uint64_t d_model = hp->n_embd, d = hp->head_size, rows = f->chunk, held = f->block + f->chunk, hq = hp->n_heads, hk = hp->n_kv_heads;
+  pool_init(&f->pool, f->dev, PLACE_DEVICE, "activations", 16u << 20);
+  for (int i = 0; i < 2; i++) TRY(pool_alloc(&f->hidden[i], &f->pool, held * d_model * 4));
+  TRY(pool_alloc(&f->cs, &f->pool, held * d * 4));
+  struct view *const residual[] = { &f->h, &f->x0, &f->x1, &f->o };
+  for (int i = 0; i < 4; i++) TRY(pool_alloc(residual[i], &f->pool, (rows > f->logit_rows ? rows : f->logit_rows) * d_model * 4));
+  TRY(pool_alloc(&f->qkv, &f->pool, rows * (hq + 2 * hk) * d * 4));
+  TRY(pool_alloc(&f->y, &f->pool, rows * hq * d * 4));
+  TRY(pool_alloc(&f->gu, &f->pool, rows * 2 * hp->n_ff * 4));
+  TRY(pool_alloc(&f->ff, &f->pool, rows * hp->n_ff * 4));
+  TRY(pool_alloc(&f->logits, &f->pool, (uint64_t)f->logit_rows * hp->n_vocab * 4));
+  uint64_t x_bytes = (d_model * 4 + VIEW_ALIGN - 1) / VIEW_ALIGN * VIEW_ALIGN, cs_bytes = (d * 4 + VIEW_ALIGN - 1) / VIEW_ALIGN * VIEW_ALIGN;
+  TRY(pool_alloc(&f->in, &f->pool, x_bytes + cs_bytes + VIEW_ALIGN));
+  f->in_x = (struct view){ f->in.buf, f->in.offset, d_model * 4 };
+  f->in_cs = (struct view){ f->in.buf, f->in.offset + x_bytes, d * 4 };
+  f->step = (struct view){ f->in.buf, f->in.offset + x_bytes + cs_bytes, STEP_WORDS * 4 };
+  TRY(buffer_create(&f->staging_in, f->dev, PLACE_STAGING, f->in.size, "step input"));
+  f->in.size = f->staging_in->size;
+  return buffer_create(&f->staging_out, f->dev, PLACE_STAGING, (uint64_t)f->logit_rows * hp->n_vocab * 4, "logits");
+}
+
+enum lrqk_status forward_init(struct forward *f, const struct model *m, uint32_t n_ctx, uint32_t chunk) {
+  uint32_t block = n_ctx < BLOCK ? n_ctx : BLOCK;
+  *f = (struct forward){ .m = m, .dev = m->dev, .chunk = chunk, .block = ceil_div(block, chunk) * chunk, .logit_rows = LOGIT_ROWS };
+  f->inv_freq = mem_alloc(m->hp.head_size / 2, sizeof *f->inv_freq);
+  if (!f->inv_freq) return fail(&f->dev->log, LRQK_MEMORY, "cannot allocate the RoPE frequencies");
+  for (uint32_t p = 0; p < m->hp.rope_dims / 2; p++) f->inv_freq[p] = pow(m->hp.rope_base, -2.0 * p / m->hp.rope_dims);
+  TRY(get_kernels(f));
+  return alloc(f);
+}
+
+void forward_destroy(struct forward *f) {
+  mem_free(f->inv_freq);
+  pool_destroy(&f->pool);
+  buffer_destroy(&f->staging_in);
+  buffer_destroy(&f->staging_out);
+}

@@ -1,0 +1,153 @@
+/* session.c - one text on an engine: forward pass plus attention policy, and the figures about its cache. */
+#include <string.h>
+
+#include "attention/attention.h"
+#include "base/mem.h"
+#include "engine.h"
+#include "model/forward.h"
+
+struct lrqk_session {
+  lrqk_engine *engine;
+  struct attention *attention;
+  struct forward forward;
+  uint32_t n_ctx, length;
+  const float *logits;            /* [V] of the last token; in the forward pass's staging memory */
+  uint64_t decoded;
+  lrqk_progress_fn progress;
+  void *progress_ud;
+};
+
+static enum lrqk_status open_parts(lrqk_session *s, const struct lrqk_session_options *opt) {
+  struct device *dev = s->engine->dev;
+  const struct hparams *hp = &s->engine->weights->hp;
+  uint32_t chunk;
+  TRY(attn_chunk(&chunk, dev, hp, s->n_ctx));
+  TRY(forward_init(&s->forward, s->engine->weights, s->n_ctx, chunk));
+  return attention_open(&s->attention, dev, hp, s->n_ctx, &opt->cache, s->forward.step);
+}
+
+enum lrqk_status lrqk_session_open(lrqk_session **out, lrqk_engine *e, const struct lrqk_session_options *opt) {
+  const struct hparams *hp = &e->weights->hp;
+  const struct log *log = &e->model->log;
+  uint32_t n_ctx = opt->n_ctx ? opt->n_ctx : hp->n_ctx;
+  if (n_ctx > hp->n_ctx) {
+    fail(log, LRQK_USAGE, "a context of %u tokens is beyond the %u that the model was trained for", n_ctx, hp->n_ctx);
+    log_hint(log, "use -c %u or less", hp->n_ctx);
+    return LRQK_USAGE;
+  }
+  lrqk_session *s = mem_alloc(1, sizeof *s);
+  if (!s) return fail(log, LRQK_MEMORY, "cannot allocate a session");
+  *s = (lrqk_session){ .engine = e, .n_ctx = n_ctx, .progress = opt->progress, .progress_ud = opt->progress_ud };
+  enum lrqk_status st = open_parts(s, opt);
+  if (st == LRQK_MEMORY) log_hint(log, "a smaller context (-c) or fewer active tokens (--active) need less memory; --attention lrqk keeps KV on the host");
+  if (st != LRQK_OK) { lrqk_session_close(s); return st; }
+  *out = s;
+  return LRQK_OK;
+}
+
+void lrqk_session_close(lrqk_session *s) {
+  if (!s) return;
+  device_wait(s->engine->dev, 0);
+  attention_close(s->attention);
+  forward_destroy(&s->forward);
+  mem_free(s);
+}
+
+/* ---- prefill */
+
+struct prefill_progress { lrqk_session *s; uint64_t done, total; uint32_t layers; };
+
+static bool report_prefill(void *ud, uint64_t done, uint64_t total) {
+  struct prefill_progress *p = ud;
+  (void)total;
+  return !p->s->progress || p->s->progress(p->s->progress_ud, LRQK_PHASE_PREFILL, p->done + done / p->layers, p->total);
+}
+
+/* Logits of tokens of the block [l0, l0 + n) from position `from` on; at least those of the last one. */
+static enum lrqk_status block_logits(lrqk_session *s, uint32_t l0, uint32_t n, bool last, uint64_t from, lrqk_logits_fn fn, void *ud) {
+  const float *logits = NULL;
+  uint32_t vocab = s->engine->weights->hp.n_vocab, i = n;
+  if (fn) i = from <= l0 ? 0 : from - l0 < n ? (uint32_t)(from - l0) : n;
+  while (i < n) {
+    uint32_t rows = n - i < s->forward.logit_rows ? n - i : s->forward.logit_rows;
+    TRY(forward_logits(&s->forward, l0, i, rows, &logits));
+    for (uint32_t r = 0; r < rows; r++) if (!fn(ud, l0 + i + r, logits + (size_t)r * vocab)) return LRQK_INTERRUPTED;
+    i += rows;
+    if (i == n && last) s->logits = logits + (size_t)(rows - 1) * vocab;
+  }
+  if (last && !logits) TRY(forward_logits(&s->forward, l0, n - 1, 1, &s->logits));
+  return LRQK_OK;
+}
+
+static enum lrqk_status prefill_blocks(lrqk_session *s, const int32_t *ids, uint32_t n, uint64_t from, lrqk_logits_fn fn, void *ud) {
+  struct prefill_progress progress = { .s = s, .total = n, .layers = s->engine->weights->hp.n_layers };
+  for (uint32_t i = 0; i < n;) {
+    uint32_t take = n - i < s->forward.block ? n - i : s->forward.block;
+    TRY(forward_prefill(&s->forward, s->attention, ids + i, take, s->length + i, report_prefill, &progress));
+    TRY(block_logits(s, s->length + i, take, i + take == n, from, fn, ud));
+    i += take;
+    progress.done = i;
+  }
+  return LRQK_OK;
+}
+
+static enum lrqk_status check_ids(const lrqk_session *s, const int32_t *ids, size_t n) {
+  const struct log *log = &s->engine->model->log;
+  uint32_t vocab = s->engine->weights->hp.n_vocab;
+  if (n > s->n_ctx - s->length) {
+    fail(log, LRQK_PROMPT, "%zu tokens do not fit: the context holds %u, %u of them are taken", n, s->n_ctx, s->length);
+    log_hint(log, "a larger context (-c) holds more, up to %u tokens in this model", s->engine->weights->hp.n_ctx);
+    return LRQK_PROMPT;
+  }
+  for (size_t i = 0; i < n; i++)
+    if (ids[i] < 0 || (uint32_t)ids[i] >= vocab) return fail(log, LRQK_USAGE, "token %d is outside the vocabulary of %u", ids[i], vocab);
+  return LRQK_OK;
+}
+
+enum lrqk_status lrqk_session_prefill(lrqk_session *s, const int32_t *ids, size_t n, uint64_t from, lrqk_logits_fn fn, void *ud) {
+  TRY(check_ids(s, ids, n));
+  if (!n) return LRQK_OK;
+  struct attention *a = s->attention;
+  if (a->ops->mark) a->ops->mark(a);
+  enum lrqk_status st = prefill_blocks(s, ids, (uint32_t)n, from, fn, ud);
+  if (st == LRQK_OK) {
+    s->length += (uint32_t)n;
+  } else if (st == LRQK_INTERRUPTED) {
+    if (a->ops->rewind) a->ops->rewind(a, s->length);
+    TRY(device_submit(s->engine->dev, NULL));
+    TRY(device_wait(s->engine->dev, 0));
+  }
+  return st;
+}
+
+enum lrqk_status lrqk_session_decode(lrqk_session *s, int32_t id) {
+  TRY(check_ids(s, &id, 1));
+  s->engine->dev->decoding = true;
+  enum lrqk_status st = forward_decode(&s->forward, s->attention, id, s->length, &s->logits);
+  s->engine->dev->decoding = false;
+  if (st == LRQK_OK) {
+    s->length++;
+    s->decoded++;
+  }
+  return st;
+}
+
+const float *lrqk_session_logits(const lrqk_session *s) { return s->logits; }
+uint64_t lrqk_session_length(const lrqk_session *s) { return s->length; }
+
+/* ---- figures */
+
+enum lrqk_status lrqk_session_stats(lrqk_session *s, struct lrqk_cache_stats *out) {
+  struct attention_stats st;
+  TRY(s->attention->ops->stats(s->attention, &st));
+  const struct attn_core *c = &s->attention->core;
+  *out = (struct lrqk_cache_stats){ .policy = s->attention->opt.policy, .device_bytes = st.device_bytes, .host_bytes = st.host_bytes,
+                                    .full_bytes = (uint64_t)c->hp->n_layers * c->n_ctx * c->token_bytes, .decoded = s->decoded,
+                                    .bus_bytes = st.bus_bytes, .chosen = st.chosen, .misses = st.misses };
+  return LRQK_OK;
+}
+
+enum lrqk_status lrqk_session_verify(lrqk_session *s, uint64_t *differing) {
+  *differing = 0;
+  return s->attention->ops->verify ? s->attention->ops->verify(s->attention, s->length, differing) : LRQK_OK;
+}
