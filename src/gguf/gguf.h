@@ -1,6 +1,7 @@
 /* gguf.h - the directory of a GGUF file: keys and tensors, read through a bounds-checked cursor over a read-only
- * mapping.  Names, strings and tensor data are pointers into the mapping: valid until gguf_close.  Everything that is
- * wrong with the container itself (counts, lengths, offsets, alignment, duplicates, types) is refused by gguf_open. */
+ * mapping.  Names, strings and tensor data are pointers into the mapping: valid until gguf_close.  Names are UTF-8 without
+ * control characters.  Everything that is wrong with the container itself (counts, lengths, offsets, alignment,
+ * duplicates, types) is refused by gguf_open. */
 #ifndef GGUF_GGUF_H
 #define GGUF_GGUF_H
 
@@ -26,7 +27,7 @@ struct gguf_tensor {
   uint32_t n_dims;
   uint64_t dims[4];                                        /* dims[0] is the row length; unused ones are 1 */
   uint64_t rows;                                           /* product of dims[1..] */
-  uint64_t offset, bytes;                                  /* from the start of the file */
+  uint64_t offset, bytes;                                  /* offset: from the start of the file */
   const unsigned char *data;
 };
 
@@ -41,8 +42,12 @@ struct gguf {
   struct gguf_priv *priv;
 };
 
-/* vocab_only: a file without tensors is fine, and tensor types that are not known are not an error. */
+/* vocab_only: a file without tensors is fine, and tensor types that are not known are not an error (such a tensor has a
+ * type whose block is 0, bytes 0 and data NULL). */
 enum lrqk_status gguf_open(struct gguf **out, const struct log *log, const char *path, bool vocab_only);
+/* The same for a file that lies in memory (borrowed until gguf_close); path is its name in messages.  Tests and fuzzing. */
+enum lrqk_status gguf_open_memory(struct gguf **out, const struct log *log, const char *path, const void *data, size_t size,
+                                  bool vocab_only);
 void gguf_close(struct gguf *g);                           /* NULL is fine */
 
 const struct gguf_key *gguf_find(const struct gguf *g, const char *key);            /* NULL: not there */
@@ -60,5 +65,10 @@ enum lrqk_status gguf_string(const struct gguf *g, const char *key, bool require
 struct gguf_str gguf_next_string(const struct gguf_key *k, size_t *pos);
 double gguf_number(const struct gguf_key *k, uint64_t i);  /* element i of a numeric key or array, as a double */
 const char *gguf_type_name(enum gguf_value_type t);
+bool gguf_is_integer(enum gguf_value_type t);
+/* Fails with LRQK_MODEL, the file named first: return gguf_fail(g, "key %s is ..., expected ...", ...); */
+__attribute__((format(printf, 2, 3))) enum lrqk_status gguf_fail(const struct gguf *g, const char *fmt, ...);
+/* Text for messages: bytes of a string value that are not printable ASCII become '?', long ones end in "...". */
+const char *gguf_show(char out[64], struct gguf_str s);
 
 #endif
