@@ -11,7 +11,8 @@ struct lrqk_session {
   struct attention *attention;
   struct forward forward;
   uint32_t n_ctx, length;
-  const float *logits;            /* [V] of the last token; in the forward pass's staging memory */
+  float *logits;                  /* [V] of the last token */
+  bool has_logits;
   uint64_t decoded;
   lrqk_progress_fn progress;
   void *progress_ud;
@@ -22,6 +23,8 @@ static enum lrqk_status open_parts(lrqk_session *s, const struct lrqk_session_op
   const struct hparams *hp = &s->engine->weights->hp;
   uint32_t chunk;
   TRY(attn_chunk(&chunk, dev, hp, s->n_ctx));
+  s->logits = mem_alloc(hp->n_vocab, sizeof *s->logits);
+  if (!s->logits) return fail(&dev->log, LRQK_MEMORY, "cannot allocate %u logits", hp->n_vocab);
   TRY(forward_init(&s->forward, s->engine->weights, s->n_ctx, chunk));
   return attention_open(&s->attention, dev, hp, s->n_ctx, &opt->cache, s->forward.step);
 }
@@ -50,6 +53,7 @@ void lrqk_session_close(lrqk_session *s) {
   device_wait(s->engine->dev, 0);
   attention_close(s->attention);
   forward_destroy(&s->forward);
+  mem_free(s->logits);
   mem_free(s);
 }
 
@@ -63,19 +67,23 @@ static bool report_prefill(void *ud, uint64_t done, uint64_t total) {
   return !p->s->progress || p->s->progress(p->s->progress_ud, LRQK_PHASE_PREFILL, p->done + done / p->layers, p->total);
 }
 
-/* Logits of tokens of the block [l0, l0 + n) from position `from` on; at least those of the last one. */
-static enum lrqk_status block_logits(lrqk_session *s, uint32_t l0, uint32_t n, bool last, uint64_t from, lrqk_logits_fn fn, void *ud) {
+static void keep_logits(lrqk_session *s, const float *logits) {
+  memcpy(s->logits, logits, (size_t)s->engine->weights->hp.n_vocab * sizeof *logits);
+  s->has_logits = true;
+}
+
+/* Hands out the logits of the block [l0, l0 + n) from position `from` on and keeps those of its last token. */
+static enum lrqk_status block_logits(lrqk_session *s, uint32_t l0, uint32_t n, uint64_t from, lrqk_logits_fn fn, void *ud) {
   const float *logits = NULL;
-  uint32_t vocab = s->engine->weights->hp.n_vocab, i = n;
-  if (fn) i = from <= l0 ? 0 : from - l0 < n ? (uint32_t)(from - l0) : n;
-  while (i < n) {
-    uint32_t rows = n - i < s->forward.logit_rows ? n - i : s->forward.logit_rows;
+  uint32_t vocab = s->engine->weights->hp.n_vocab, i = n - 1, rows;
+  if (fn && from < l0 + n) i = from <= l0 ? 0 : (uint32_t)(from - l0);
+  for (; i < n; i += rows) {
+    rows = n - i < s->forward.logit_rows ? n - i : s->forward.logit_rows;
     TRY(forward_logits(&s->forward, l0, i, rows, &logits));
-    for (uint32_t r = 0; r < rows; r++) if (!fn(ud, l0 + i + r, logits + (size_t)r * vocab)) return LRQK_INTERRUPTED;
-    i += rows;
-    if (i == n && last) s->logits = logits + (size_t)(rows - 1) * vocab;
+    for (uint32_t r = 0; fn && r < rows; r++)
+      if (l0 + i + r >= from && !fn(ud, l0 + i + r, logits + (size_t)r * vocab)) return LRQK_INTERRUPTED;
+    if (i + rows == n) keep_logits(s, logits + (size_t)(rows - 1) * vocab);
   }
-  if (last && !logits) TRY(forward_logits(&s->forward, l0, n - 1, 1, &s->logits));
   return LRQK_OK;
 }
 
@@ -84,7 +92,7 @@ static enum lrqk_status prefill_blocks(lrqk_session *s, const int32_t *ids, uint
   for (uint32_t i = 0; i < n;) {
     uint32_t take = n - i < s->forward.block ? n - i : s->forward.block;
     TRY(forward_prefill(&s->forward, s->attention, ids + i, take, s->length + i, report_prefill, &progress));
-    TRY(block_logits(s, s->length + i, take, i + take == n, from, fn, ud));
+    if (fn || i + take == n) TRY(block_logits(s, s->length + i, take, from, fn, ud));
     i += take;
     progress.done = i;
   }
@@ -123,16 +131,18 @@ enum lrqk_status lrqk_session_prefill(lrqk_session *s, const int32_t *ids, size_
 enum lrqk_status lrqk_session_decode(lrqk_session *s, int32_t id) {
   TRY(check_ids(s, &id, 1));
   s->engine->dev->decoding = true;
-  enum lrqk_status st = forward_decode(&s->forward, s->attention, id, s->length, &s->logits);
+  const float *logits;
+  enum lrqk_status st = forward_decode(&s->forward, s->attention, id, s->length, &logits);
   s->engine->dev->decoding = false;
   if (st == LRQK_OK) {
+    keep_logits(s, logits);
     s->length++;
     s->decoded++;
   }
   return st;
 }
 
-const float *lrqk_session_logits(const lrqk_session *s) { return s->logits; }
+const float *lrqk_session_logits(const lrqk_session *s) { return s->has_logits ? s->logits : NULL; }
 uint64_t lrqk_session_length(const lrqk_session *s) { return s->length; }
 
 /* ---- figures */
