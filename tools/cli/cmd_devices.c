@@ -1,0 +1,95 @@
+/* cmd_devices.c - `lrqk devices`: the list, and with -v or --json what each can do. */
+#include "cmd.h"
+
+struct list {
+  struct ui *u;
+  struct text t;
+  unsigned n;
+};
+
+static const char *type_name(enum lrqk_device_type t) {
+  switch (t) {
+    case LRQK_DEVICE_DISCRETE: return "discrete";
+    case LRQK_DEVICE_INTEGRATED: return "integrated";
+    case LRQK_DEVICE_SOFTWARE: return "software";
+    case LRQK_DEVICE_OTHER: break;
+  }
+  return "other";
+}
+
+static void as_json(struct text *t, const struct lrqk_device_info *d) {
+  json_open(t, '{');
+  json_field_int(t, "index", d->index);
+  json_field_string(t, "backend", d->backend);
+  json_field_string(t, "name", d->name);
+  json_field_string(t, "type", type_name(d->type));
+  json_field_string(t, "driver", d->driver);
+  json_key(t, "unified");
+  json_bool(t, d->unified);
+  json_key(t, "memory");
+  json_open(t, '[');
+  for (uint32_t i = 0; i < d->n_memory; i++) {
+    json_open(t, '{');
+    json_field_uint(t, "bytes", d->memory[i].bytes);
+    json_key(t, "free");
+    if (d->memory[i].free) json_uint(t, d->memory[i].free);
+    else json_null(t);
+    json_field_string(t, "flags", d->memory[i].flags);
+    json_close(t, '}');
+  }
+  json_close(t, ']');
+  json_field_uint(t, "max_allocation", d->max_allocation);
+  json_field_uint(t, "max_binding", d->max_binding);
+  json_field_uint(t, "max_texels", d->max_texels);
+  json_field_uint(t, "max_workgroup", d->max_workgroup);
+  json_field_uint(t, "max_shared", d->max_shared);
+  json_field_uint(t, "max_storage_bindings", d->max_storage_bindings);
+  json_field_uint(t, "subgroup", d->subgroup);
+  json_field_num(t, "timestamp_period_ns", d->timestamp_period_ns);
+  json_close(t, '}');
+}
+
+static void as_text(struct text *t, const struct lrqk_device_info *d, bool verbose) {
+  char a[24], b[24];
+  text_printf(t, "%d  %s  %s  (%s, %s)\n", d->index, d->backend, d->name, type_name(d->type), d->driver);
+  if (!verbose) return;
+  for (uint32_t i = 0; i < d->n_memory; i++) {
+    text_printf(t, "     memory          %s", human_bytes(d->memory[i].bytes, a));
+    if (d->memory[i].free) text_printf(t, ", %s free", human_bytes(d->memory[i].free, b));
+    text_printf(t, "%s%s\n", *d->memory[i].flags ? ", " : "", d->memory[i].flags);
+  }
+  text_printf(t, "     host and device %s\n", d->unified ? "share their memory" : "have separate memory");
+  text_printf(t, "     allocation      up to %s, a binding %s\n", human_bytes(d->max_allocation, a), human_bytes(d->max_binding, b));
+  text_printf(t, "     texel binding   up to %llu elements\n", (unsigned long long)d->max_texels);
+  text_printf(t, "     workgroup       up to %u invocations, %s shared, %u storage bindings\n", d->max_workgroup,
+              human_bytes(d->max_shared, a), d->max_storage_bindings);
+  if (d->subgroup) text_printf(t, "     subgroup        %u lanes\n", d->subgroup);
+  if (d->timestamp_period_ns > 0) text_printf(t, "     timestamps      every %g ns\n", d->timestamp_period_ns);
+  else text_printf(t, "     timestamps      none\n");
+}
+
+static void on_device(void *ud, const struct lrqk_device_info *d) {
+  struct list *l = ud;
+  l->n++;
+  if (l->u->json) as_json(&l->t, d);
+  else as_text(&l->t, d, l->u->verbose);
+}
+
+int cmd_devices(struct ui *u, const struct options *o) {
+  struct list l = {.u = u};
+  if (o->json) {
+    json_open(&l.t, '{');
+    json_key(&l.t, "devices");
+    json_open(&l.t, '[');
+  }
+  int code = (int)lrqk_devices(ui_log, u, on_device, &l);
+  if (!code && !l.n) code = ui_fail(u, LRQK_DEVICE, "no device: no driver answered");
+  if (code) {
+    text_free(&l.t);
+    return code;
+  }
+  if (!o->json) return out_text(u, &l.t);
+  json_close(&l.t, ']');
+  json_close(&l.t, '}');
+  return out_json(u, &l.t);
+}

@@ -1,0 +1,92 @@
+/* main.c - the lrqk program: finds the command, parses its flags, runs it, says what went wrong. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cmd.h"
+
+const struct command commands[] = {
+  {"run", CMD_RUN, "answer a prompt", "-m MODEL [-p TEXT] [-f FILE|-] [FLAGS]",
+   "The prompt is the text of -f, else what comes through a pipe, then a blank line and the text of -p, as one turn of\n"
+   "a user in the model's chat template. The answer is written as it grows; a line of figures follows on the standard\n"
+   "error. A first Ctrl-C stops the answer, a second one the program.\n"
+   "\n"
+   "  lrqk run -m model.gguf -p \"Why is the sky blue?\"\n"
+   "  lrqk run -m model.gguf -f book.txt -p \"Who is the narrator?\" -n 200\n"
+   "  git diff | lrqk run -m model.gguf -p \"Write a commit message.\"", cmd_run},
+  {"tokenize", CMD_TOKENIZE, "turn text into token ids, or back", "-m MODEL [-p TEXT | -f FILE | < TEXT] [FLAGS]",
+   "Prints one id and its text a line. With --decode the input is ids, and the output their bytes and nothing else.", cmd_tokenize},
+  {"logits", CMD_LOGITS, "print what the model says about the next token", "-m MODEL (-p TEXT | --tokens IDS) [FLAGS]",
+   "Prints the likeliest next tokens; with --json all logits of the last position, and the likeliest token at each.", cmd_logits},
+  {"perplexity", CMD_PERPLEXITY, "measure the perplexity of a text",
+   "-m MODEL -f FILE [-c N] [FLAGS]",
+   "The text is cut into chunks of -c tokens; the second half of each is scored, with the first half before it.", cmd_perplexity},
+  {"compare", CMD_COMPARE, "compare attention policies with full attention on a text",
+   "-m MODEL -f FILE [--prefill N] [--decode N] [--policies LIST]",
+   "Reads --prefill tokens, then feeds the next --decode tokens of the text under each policy, and compares what the\n"
+   "model says at each step with what it says under full attention. The keys of a policy are the flags of `lrqk run`:\n"
+   "\n"
+   "  lrqk compare -m model.gguf -f book.txt --policies full,lrqk:active=256,lite=16,lrqk:active=512", cmd_compare},
+  {"inspect", CMD_INSPECT, "show what is in a model file", "MODEL [FLAGS]", NULL, cmd_inspect},
+  {"devices", CMD_DEVICES, "list the devices", "[-v] [--json]",
+   "In the order in which they are preferred; --device takes the number, or a part of the name.", cmd_devices},
+  {NULL, 0, NULL, NULL, NULL, NULL},
+};
+
+static int unknown_command(struct ui *u, const char *name) {
+  int code = ui_fail(u, LRQK_USAGE, "unknown command \"%s\"", name);
+  const char *near = command_nearest(name);
+  if (near) ui_hint(u, "did you mean `lrqk %s`?", near);
+  else ui_hint(u, "`lrqk help` lists the commands");
+  return code;
+}
+
+static int help(struct ui *u, const char *name) {
+  struct text t = {0};
+  if (name) {
+    const struct command *c = command_find(name);
+    if (!c) return unknown_command(u, name);
+    help_command(&t, c);
+  } else {
+    help_overview(&t);
+  }
+  return out_text(u, &t);
+}
+
+static int missing_command(void) {
+  struct text t = {0};
+  help_short(&t);
+  if (!t.failed) fputs(t.s, stderr);
+  text_free(&t);
+  return LRQK_USAGE;
+}
+
+static const char version[] = "lrqk " LRQK_VERSION "\n";
+
+static int run(struct ui *u, int argc, char **argv) {
+  const char *first = argv[1];
+  int skip = 2;
+  if (!strcmp(first, "--version") || !strcmp(first, "version")) return out_bytes(u, version, sizeof version - 1);
+  if (!strcmp(first, "--help") || !strcmp(first, "-h")) return help(u, NULL);
+  if (!strcmp(first, "help")) return help(u, argc > 2 ? argv[2] : NULL);
+  const struct command *c = command_find(first);
+  if (!c && first[0] == '-') {
+    c = command_find("run");
+    skip = 1;
+  }
+  if (!c) {
+    for (int i = 2; i < argc; i++) u->json = u->json || !strcmp(argv[i], "--json");
+    return unknown_command(u, first);
+  }
+  struct options o;
+  int code = options_parse(&o, c, argc - skip, argv + skip, u);
+  if (code) return code;
+  if (o.help) return help(u, c->name);
+  ui_catch_interrupt();
+  return c->run(u, &o);
+}
+
+int main(int argc, char **argv) {
+  struct ui u;
+  ui_init(&u);
+  return argc < 2 ? missing_command() : ui_finish(&u, run(&u, argc, argv));
+}

@@ -1,0 +1,232 @@
+/* ui.c - see ui.h. */
+#define _POSIX_C_SOURCE 200809L
+#include "ui.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile sig_atomic_t interrupted;
+
+static void on_interrupt(int sig) {
+  (void)sig;
+  interrupted = 1;
+}
+
+void ui_catch_interrupt(void) {
+  struct sigaction a;
+  memset(&a, 0, sizeof a);
+  sigemptyset(&a.sa_mask);
+  a.sa_handler = on_interrupt;
+  a.sa_flags = (int)SA_RESETHAND;
+  sigaction(SIGINT, &a, NULL);
+}
+
+bool ui_interrupted(void) { return interrupted; }
+
+double ui_now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void ui_init(struct ui *u) {
+  *u = (struct ui){0};
+  u->terminal = isatty(STDERR_FILENO);
+  u->phase = -1;
+  signal(SIGPIPE, SIG_IGN);
+}
+
+/* ---- messages ----------------------------------------------------------------------------------------------- */
+
+void ui_clear(struct ui *u) {
+  if (u->bar) fputs("\r\033[K", stderr);
+  u->bar = false;
+}
+
+static void line(struct ui *u, const char *prefix, const char *text) {
+  ui_clear(u);
+  fprintf(stderr, "lrqk: %s", prefix);
+  for (; *text; text++) fputc((unsigned char)*text < 0x20 || *text == 0x7f ? ' ' : *text, stderr);   /* one line, no escapes */
+  fputc('\n', stderr);
+}
+
+void ui_log(void *ui, enum lrqk_log_level level, const char *text) {
+  struct ui *u = ui;
+  switch (level) {
+    case LRQK_LOG_ERROR:
+      snprintf(u->error, sizeof u->error, "%s", text);
+      u->hint[0] = 0;
+      break;
+    case LRQK_LOG_HINT: snprintf(u->hint, sizeof u->hint, "%s", text); break;
+    case LRQK_LOG_WARN:
+      if (!u->quiet) line(u, "warning: ", text);
+      break;
+    case LRQK_LOG_INFO:
+    case LRQK_LOG_DEBUG:
+      if (u->verbose && !u->quiet) line(u, "", text);
+      break;
+  }
+}
+
+static void log_va(struct ui *u, enum lrqk_log_level level, const char *fmt, va_list ap) {
+  char text[1024];
+  vsnprintf(text, sizeof text, fmt, ap);
+  ui_log(u, level, text);
+}
+
+int ui_fail(struct ui *u, enum lrqk_status s, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  log_va(u, LRQK_LOG_ERROR, fmt, ap);
+  va_end(ap);
+  return (int)s;
+}
+
+void ui_hint(struct ui *u, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  log_va(u, LRQK_LOG_HINT, fmt, ap);
+  va_end(ap);
+}
+
+void ui_warn(struct ui *u, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  log_va(u, LRQK_LOG_WARN, fmt, ap);
+  va_end(ap);
+}
+
+void ui_info(struct ui *u, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  log_va(u, LRQK_LOG_INFO, fmt, ap);
+  va_end(ap);
+}
+
+void ui_note(struct ui *u, const char *fmt, ...) {
+  if (u->quiet) return;
+  char text[1024];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(text, sizeof text, fmt, ap);
+  va_end(ap);
+  line(u, "", text);
+}
+
+static const char *meaning(int code) {
+  switch (code) {
+#define X(name, value, kind, text) case value: return text;
+    LRQK_STATUS_MAP(X)
+#undef X
+    default: return "unknown error";
+  }
+}
+
+int ui_finish(struct ui *u, int code) {
+  ui_clear(u);
+  if (!code || code == EXIT_PIPE || u->answered) return code;
+  if (code == LRQK_INTERRUPTED) {
+    snprintf(u->error, sizeof u->error, "interrupted");
+    u->hint[0] = 0;
+  }
+  if (!u->error[0]) snprintf(u->error, sizeof u->error, "%s", meaning(code));
+  line(u, code == LRQK_INTERRUPTED ? "" : "error: ", u->error);
+  if (u->hint[0]) line(u, "hint: ", u->hint);
+  if (!u->json) return code;
+  struct text t = {0};
+  json_open(&t, '{');
+  json_key(&t, "error");
+  json_open(&t, '{');
+  json_field_int(&t, "code", code);
+  json_field_string(&t, "kind", lrqk_status_kind((enum lrqk_status)code));
+  json_field_string(&t, "message", u->error);
+  json_key(&t, "hint");
+  if (u->hint[0]) json_string(&t, u->hint);
+  else json_null(&t);
+  json_close(&t, '}');
+  json_close(&t, '}');
+  out_json(u, &t);
+  return code;
+}
+
+/* ---- progress ----------------------------------------------------------------------------------------------- */
+
+static void draw(struct ui *u, enum lrqk_phase phase, uint64_t done, uint64_t total, double now) {
+  enum { WIDTH = 24 };
+  double part = total ? (double)done / (double)total : 1, spent = now - u->phase_start;
+  double rate = spent > 0 ? (double)done / spent : 0, left = rate > 0 ? (double)(total - done) / rate : 0;
+  char bar[WIDTH + 1], what[64], eta[32] = "";
+  for (int i = 0; i < WIDTH; i++) bar[i] = i < (int)(part * WIDTH) ? '#' : '.';
+  bar[WIDTH] = 0;
+  if (phase == LRQK_PHASE_LOAD) snprintf(what, sizeof what, "%.2f GiB/s", rate / (1 << 30));
+  else snprintf(what, sizeof what, "%llu of %llu tokens, %.0f tokens/s", (unsigned long long)done, (unsigned long long)total, rate);
+  if (done && done < total) snprintf(eta, sizeof eta, ", %.0f:%02.0f left", (double)(long)(left / 60), (double)((long)left % 60));
+  const char *label = phase == LRQK_PHASE_LOAD ? "load" : u->label ? u->label : "prompt";
+  fprintf(stderr, "\r%s [%s] %3.0f %% %s%s\033[K", label, bar, 100 * part, what, eta);
+  u->bar = true;
+  u->drawn = now;
+}
+
+bool ui_progress(void *ui, enum lrqk_phase phase, uint64_t done, uint64_t total) {
+  struct ui *u = ui;
+  if (u->terminal && !u->quiet) {
+    double now = ui_now();
+    if (u->phase != (int)phase || done < u->done) {
+      u->phase = (int)phase;
+      u->phase_start = now;
+      u->drawn = 0;
+    }
+    u->done = done;
+    /* ten drawings a second are as many as anyone reads */
+    if (done >= total) ui_clear(u);
+    else if (now - u->drawn > 0.1) draw(u, phase, done, total, now);
+  }
+  return !interrupted;
+}
+
+/* ---- standard output ---------------------------------------------------------------------------------------- */
+
+int out_bytes(struct ui *u, const char *s, size_t len) {
+  if (len) ui_clear(u);
+  while (len) {
+    ssize_t n = write(STDOUT_FILENO, s, len);
+    if (n > 0) {
+      s += n;
+      len -= (size_t)n;
+    } else if (n < 0 && errno == EAGAIN) {   /* somebody left the pipe non-blocking */
+      struct pollfd p = {STDOUT_FILENO, POLLOUT, 0};
+      poll(&p, 1, -1);
+    } else if (n < 0 && errno == EPIPE) {
+      return EXIT_PIPE;
+    } else if (n == 0 || errno != EINTR) {
+      return ui_fail(u, LRQK_RUNTIME, "standard output: %s", n ? strerror(errno) : "nothing could be written");
+    }
+  }
+  return 0;
+}
+
+int out_text(struct ui *u, struct text *t) {
+  int code = t->failed ? ui_fail(u, LRQK_MEMORY, "out of memory for the output") : out_bytes(u, t->s, t->len);
+  text_free(t);
+  return code;
+}
+
+int out_json(struct ui *u, struct text *t) {
+  text_add(t, "\n", 1);
+  return out_text(u, t);
+}
+
+const char *human_bytes(uint64_t n, char out[24]) {
+  static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double v = (double)n;
+  int i = 0;
+  for (; v >= 1024 && i < 4; i++) v /= 1024;
+  snprintf(out, 24, i ? "%.1f %s" : "%.0f %s", v, units[i]);
+  return out;
+}

@@ -1,0 +1,85 @@
+/* work.c - see work.h. */
+#include "work.h"
+
+#include <math.h>
+#include <string.h>
+
+int work_model(struct ui *u, struct work *w, const char *path, enum part part) {
+  struct lrqk_model_options opt = {.log = ui_log, .log_ud = u, .vocab_only = part == VOCABULARY, .directory_only = part == DIRECTORY};
+  enum lrqk_status s = lrqk_model_open(&w->model, path, &opt);
+  if (s) return (int)s;
+  lrqk_model_info(w->model, &w->info);
+  return ui_interrupted() ? LRQK_INTERRUPTED : 0;
+}
+
+int work_engine(struct ui *u, struct work *w, const char *device) {
+  struct lrqk_engine_options opt = {.device = device, .progress = ui_progress, .progress_ud = u};
+  double t = ui_now();
+  enum lrqk_status s = lrqk_engine_open(&w->engine, w->model, &opt);
+  w->load_s = ui_now() - t;
+  ui_clear(u);
+  if (s) return (int)s;
+  struct lrqk_device_info d;
+  lrqk_engine_device(w->engine, &d);
+  ui_info(u, "device %d: %s %s (%s), loaded in %.2f s", d.index, d.backend, d.name, d.driver, w->load_s);
+  return ui_interrupted() ? LRQK_INTERRUPTED : 0;
+}
+
+int work_session(struct ui *u, struct work *w, const struct lrqk_cache_options *cache, uint32_t n_ctx) {
+  lrqk_session_close(w->session);
+  w->session = NULL;
+  struct lrqk_session_options opt = {.cache = *cache, .n_ctx = n_ctx, .progress = ui_progress, .progress_ud = u};
+  enum lrqk_status s = lrqk_session_open(&w->session, w->engine, &opt);
+  if (s) return (int)s;
+  return ui_interrupted() ? LRQK_INTERRUPTED : 0;
+}
+
+void work_close(struct work *w) {
+  lrqk_session_close(w->session);
+  lrqk_engine_close(w->engine);
+  lrqk_model_close(w->model);
+  *w = (struct work){0};
+}
+
+int work_cache(struct ui *u, const struct options *o, struct lrqk_cache_options *out) {
+  *out = lrqk_cache_defaults();
+  for (size_t i = 0; i < o->n_cache; i++) {
+    enum lrqk_status s = lrqk_cache_set(out, o->cache[i].key, o->cache[i].value, ui_log, u);
+    if (s) return (int)s;
+  }
+  return 0;
+}
+
+int work_check_ctx(struct ui *u, const struct work *w, int64_t ctx) {
+  if (ctx <= (int64_t)w->info.n_ctx) return 0;
+  return ui_fail(u, LRQK_USAGE, "-c: %lld tokens asked, the model was trained for %u", (long long)ctx, w->info.n_ctx);
+}
+
+int work_adds_bos(const struct work *w, bool *out) {
+  int32_t *ids;
+  size_t n;
+  enum lrqk_status s = lrqk_tokenize(w->model, "", 0, 0, &ids, &n);
+  if (s) return (int)s;
+  *out = n == 1;
+  lrqk_free(ids);
+  return 0;
+}
+
+int32_t argmax(const float *x, uint32_t n) {
+  uint32_t best = 0;
+  for (uint32_t i = 1; i < n; i++)
+    if (x[i] > x[best]) best = i;
+  return (int32_t)best;
+}
+
+double log_sum_exp(const float *x, uint32_t n) {
+  double top = (double)x[argmax(x, n)], sum = 0;
+  for (uint32_t i = 0; i < n; i++) sum += exp((double)x[i] - top);
+  return top + log(sum);
+}
+
+const char *policy_name(enum lrqk_policy p) { return p == LRQK_POLICY_FULL ? "full" : p == LRQK_POLICY_OFFLOAD ? "offload" : "lrqk"; }
+
+double hit_rate(const struct lrqk_cache_stats *s) { return s->chosen ? 1 - (double)s->misses / (double)s->chosen : NAN; }
+
+double bus_per_token(const struct lrqk_cache_stats *s) { return s->decoded ? (double)s->bus_bytes / (double)s->decoded : NAN; }

@@ -1,0 +1,40 @@
+/* work.h - the objects of the library that a command opens, in their order, and what several commands do with them. */
+#ifndef CLI_WORK_H
+#define CLI_WORK_H
+
+#include "options.h"
+
+struct work {
+  lrqk_model *model;
+  lrqk_engine *engine;
+  lrqk_session *session;
+  struct lrqk_model_info info;   /* of model */
+  double load_s;                 /* work_engine took */
+};
+
+enum part { WHOLE, VOCABULARY, DIRECTORY };   /* what of a model file must be sound */
+int work_model(struct ui *u, struct work *w, const char *path, enum part part);
+int work_engine(struct ui *u, struct work *w, const char *device);
+int work_session(struct ui *u, struct work *w, const struct lrqk_cache_options *cache, uint32_t n_ctx);   /* closes an open one */
+void work_close(struct work *w);
+
+/* The cache options of the command line over the defaults. */
+int work_cache(struct ui *u, const struct options *o, struct lrqk_cache_options *out);
+
+/* LRQK_USAGE if -c asks for more than the model was trained for. */
+int work_check_ctx(struct ui *u, const struct work *w, int64_t ctx);
+
+/* Whether the model asks for a BOS token in front of a text. */
+int work_adds_bos(const struct work *w, bool *out);
+
+int32_t argmax(const float *x, uint32_t n);                  /* ties go to the lowest index */
+double log_sum_exp(const float *x, uint32_t n);
+
+/* "full", "offload" or "lrqk". */
+const char *policy_name(enum lrqk_policy p);
+
+/* Rates that have no meaning are NaN, which JSON shows as null. */
+double hit_rate(const struct lrqk_cache_stats *s);
+double bus_per_token(const struct lrqk_cache_stats *s);
+
+#endif
