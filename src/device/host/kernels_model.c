@@ -1,0 +1,305 @@
+/* Host back end: the kernels of the forward pass in plain C, the oracle that the drivers are tested against.  The host
+ * device calls host_NAME(call) for shaders/NAME.k, whose head says what buffers and parameters mean.  Sums that are long
+ * run in double; loops over a few independent sums stand innermost where the compiler can vectorise them. */
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "device/kernels.h"
+#include "shaders/step.h"
+
+enum { M_TILE = 64, N_TILE = 16, BLOCK = 32 };   /* of the matmul */
+enum { D_MAX = 512 };                            /* largest head size */
+
+static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+/* ---- elementwise */
+
+void host_add(const struct host_call *c) {
+  const struct add_params *p = c->params;
+  const float *x = c->buf[0], *y = c->buf[1];
+  float *z = c->buf[2];
+  for (size_t i = 0; i < (size_t)p->n4 * 4; i++) z[i] = x[i] + y[i];
+}
+
+void host_silu_mul(const struct host_call *c) {
+  const struct silu_mul_params *p = c->params;
+  size_t ff = (size_t)p->ff4 * 4, rows = p->n4 / p->ff4;
+  const float *gu = c->buf[0];
+  float *y = c->buf[1];
+  for (size_t r = 0; r < rows; r++) {
+    const float *gate = gu + r * 2 * ff, *up = gate + ff;
+    for (size_t i = 0; i < ff; i++) y[r * ff + i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
+  }
+}
+
+/* ---- norm */
+
+void host_rms_norm(const struct host_call *c) {
+  const struct rms_norm_params *p = c->params;
+  const float *w = c->buf[1];
+  size_t n = (size_t)p->n4 * 4;
+  for (size_t r = 0; r < p->rows; r++) {
+    const float *x = (const float *)c->buf[0] + r * n;
+    float *y = (float *)c->buf[2] + r * n;
+    if (c->id == KERNEL_RMS_NORM_ADD) {
+      const float *delta = (const float *)c->buf[3] + r * n;
+      float *sum = (float *)c->buf[4] + r * n;
+      for (size_t i = 0; i < n; i++) sum[i] = x[i] + delta[i];
+      x = sum;
+    }
+    double squares = 0;
+    for (size_t i = 0; i < n; i++) squares += (double)x[i] * x[i];
+    float scale = (float)(1.0 / sqrt(squares / (double)n + p->eps));
+    for (size_t i = 0; i < n; i++) y[i] = x[i] * scale * w[i];
+  }
+}
+
+/* ---- rotary embedding and the fp16 rows of the cache */
+
+/* y[d] = x[d] rotated by the angles cs[d/2][2]. */
+static void rotate(float *y, const float *x, const float *cs, uint32_t d, uint32_t rot, bool neox) {
+  memcpy(y, x, d * sizeof *y);
+  for (uint32_t i = 0; i < (neox ? rot : d) / 2; i++) {
+    uint32_t a = neox ? i : 2 * i, b = neox ? i + rot / 2 : 2 * i + 1;
+    float cosine = cs[2 * i], sine = cs[2 * i + 1];
+    y[a] = x[a] * cosine - x[b] * sine;
+    y[b] = x[b] * cosine + x[a] * sine;
+  }
+}
+
+void host_rope(const struct host_call *c) {
+  const struct rope_params *p = c->params;
+  bool neox = c->spec[1];
+  uint32_t d = p->d8 * 8, rot = p->rot8 * 8, nq = p->hk * p->g;
+  const uint32_t *step = c->buf[4];
+  uint32_t row0 = p->row0 + (p->use_step ? step[STEP_POS] : 0);
+  for (uint32_t i = 0; i < p->rows; i++) {
+    const float *x = (const float *)c->buf[0] + (size_t)i * (nq + 2 * p->hk) * d, *cs = (const float *)c->buf[1] + (size_t)i * d;
+    for (uint32_t head = 0; head < nq; head++)
+      rotate((float *)c->buf[2] + (((size_t)(head / p->g) * p->rows + i) * p->g + head % p->g) * d, x + (size_t)head * d, cs, d, rot, neox);
+    for (uint32_t h = 0; h < p->hk; h++) {
+      float k[D_MAX];
+      const float *v = x + (size_t)(nq + p->hk + h) * d;
+      uint16_t *row = (uint16_t *)c->buf[3] + ((size_t)(row0 + i) * p->hk + h) * 2 * d;
+      rotate(k, x + (size_t)(nq + h) * d, cs, d, rot, neox);
+      for (uint32_t e = 0; e < d; e++) row[e] = float_to_half(k[e]);
+      for (uint32_t e = 0; e < d; e++) row[d + e] = float_to_half(v[e]);
+    }
+  }
+}
+
+/* ---- matmul */
+
+/* Column jj of out[elements][N_TILE] = elements 0..3 (FMT 32) or 0..31 of block b of weight row j. */
+static void dequantise(float out[][N_TILE], uint32_t jj, const struct host_call *c, uint32_t b, uint32_t j) {
+  const struct matmul_params *p = c->params;
+  const uint32_t *w = c->buf[1], *scale = c->buf[3];
+  size_t n = p->n;
+  if (c->id == KERNEL_MATMUL_F32) {
+    const float *q = (const float *)(w + (b * n + j) * 4);
+    for (uint32_t e = 0; e < 4; e++) out[e][jj] = q[e];
+  } else if (c->id == KERNEL_MATMUL_Q8_0) {
+    float s = half_to_float((uint16_t)(scale[b / 2 * n + j] >> (b & 1) * 16));
+    for (uint32_t part = 0; part < 2; part++) {
+      const int8_t *q = (const int8_t *)(w + ((b * 2 + part) * n + j) * 4);
+      for (uint32_t e = 0; e < 16; e++) out[part * 16 + e][jj] = s * (float)q[e];
+    }
+  } else {
+    uint32_t dm = scale[b * n + j];
+    float d = half_to_float((uint16_t)dm), m = half_to_float((uint16_t)(dm >> 16));
+    const uint32_t *q = w + (b * n + j) * 4;
+    for (uint32_t s = 0; s < 4; s++) {
+      for (uint32_t e = 0; e < 4; e++) {
+        out[8 * s + e][jj] = d * (float)(q[s] >> 8 * e & 15) + m;
+        out[8 * s + 4 + e][jj] = d * (float)(q[s] >> (8 * e + 4) & 15) + m;
+      }
+    }
+  }
+}
+
+/* Rows m0 .. m0+ms-1 of y, columns j0 .. j0+ns-1 of this part. */
+static void matmul_tile(const struct host_call *c, uint32_t m0, uint32_t ms, uint32_t j0, uint32_t ns) {
+  const struct matmul_params *p = c->params;
+  uint32_t block = c->id == KERNEL_MATMUL_F32 ? 4 : BLOCK;
+  size_t k = (size_t)p->nblk * block;
+  double acc[M_TILE][N_TILE] = { 0 };
+  float w[BLOCK][N_TILE] = { 0 };
+  for (uint32_t b = 0; b < p->nblk; b++) {
+    for (uint32_t jj = 0; jj < ns; jj++) dequantise(w, jj, c, b, j0 + jj);
+    for (uint32_t i = 0; i < ms; i++) {
+      const float *x = (const float *)c->buf[0] + (m0 + i) * k + (size_t)b * block;
+      float part[N_TILE] = { 0 };
+      for (uint32_t e = 0; e < block; e++)
+        for (uint32_t jj = 0; jj < N_TILE; jj++) part[jj] += x[e] * w[e][jj];
+      for (uint32_t jj = 0; jj < N_TILE; jj++) acc[i][jj] += part[jj];
+    }
+  }
+  for (uint32_t i = 0; i < ms; i++) {
+    float *y = (float *)c->buf[2] + (size_t)(m0 + i) * p->ystr + p->y0 + j0;
+    for (uint32_t jj = 0; jj < ns; jj++) y[jj] = (float)acc[i][jj];
+  }
+}
+
+void host_matmul(const struct host_call *c) {
+  const struct matmul_params *p = c->params;
+  for (uint32_t m0 = 0; m0 < p->m; m0 += M_TILE)
+    for (uint32_t j0 = 0; j0 < p->n; j0 += N_TILE) matmul_tile(c, m0, min_u32(p->m - m0, M_TILE), j0, min_u32(p->n - j0, N_TILE));
+}
+
+/* ---- attention */
+
+static void halves_to_floats(float *out, const uint16_t *in, uint32_t n) {
+  for (uint32_t i = 0; i < n; i++) out[i] = half_to_float(in[i]);
+}
+
+/* n is a multiple of 8. */
+static float dot(const float *a, const float *b, uint32_t n) {
+  float s[8] = { 0 };
+  for (uint32_t i = 0; i < n; i += 8)
+    for (uint32_t e = 0; e < 8; e++) s[e] += a[i + e] * b[i + e];
+  return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+}
+
+static void add_scaled(float *y, const float *x, float f, uint32_t n) {
+  for (uint32_t i = 0; i < n; i += 8)
+    for (uint32_t e = 0; e < 8; e++) y[i + e] += f * x[i + e];
+}
+
+/* Keys of a tile that row i (query * g + head) sees. */
+static uint32_t keys_seen(uint32_t i, uint32_t g, int32_t pos0, uint32_t n) {
+  int64_t seen = (int64_t)pos0 + i / g + 1;
+  return seen <= 0 ? 0 : seen < n ? (uint32_t)seen : n;
+}
+
+/* First half of row t (of head h): K; V follows it. */
+static const uint16_t *kv_row(const struct host_call *c, size_t t, size_t kstr, size_t h, size_t hstr) {
+  return (const uint16_t *)c->buf[1] + (t * kstr + h * hstr) * 8;
+}
+
+void host_attn_qk(const struct host_call *c) {
+  const struct attn_qk_params *p = c->params;
+  uint32_t d = c->spec[3] * 8;
+  for (uint32_t h = 0; h < c->groups[2]; h++) {
+    for (uint32_t t = 0; t < p->n; t++) {
+      float k[D_MAX];
+      halves_to_floats(k, kv_row(c, p->t0 + t, p->kstr, h, p->hstr), d);
+      for (uint32_t i = 0; i < p->m; i++) {
+        size_t row = (size_t)h * p->m + i;
+        if (t < keys_seen(i, p->g, p->pos0, p->n))
+          ((float *)c->buf[2])[row * p->sstr + t] = p->scale * dot((const float *)c->buf[0] + row * d, k, d);
+      }
+    }
+  }
+}
+
+void host_attn_softmax(const struct host_call *c) {
+  const struct attn_softmax_params *p = c->params;
+  for (size_t row = 0; row < p->rows; row++) {
+    const float *s = (const float *)c->buf[0] + row * p->sstr;
+    float *pr = (float *)c->buf[1] + row * p->sstr, *ml = (float *)c->buf[2] + (row * p->shares + p->share) * 2;
+    uint32_t seen = keys_seen((uint32_t)(row % p->m), p->g, p->pos0, p->n);
+    float most = -1e30f;
+    double sum = 0;
+    for (uint32_t t = 0; t < seen; t++) most = fmaxf(most, s[t]);
+    for (uint32_t t = 0; t < seen; t++) sum += pr[t] = expf(s[t] - most);
+    for (uint32_t t = seen; t < (p->n + 3) / 4 * 4; t++) pr[t] = 0;
+    ml[0] = most;
+    ml[1] = (float)sum;
+  }
+}
+
+void host_attn_pv(const struct host_call *c) {
+  const struct attn_pv_params *p = c->params;
+  uint32_t d = c->spec[2] * 8;
+  for (uint32_t h = 0; h < p->hk; h++) {
+    for (uint32_t i = 0; i < p->m; i++) memset((float *)c->buf[2] + (((size_t)h * p->m + i) * p->shares + p->share) * d, 0, d * sizeof(float));
+    for (uint32_t t = 0; t < p->n; t++) {
+      float v[D_MAX];
+      halves_to_floats(v, kv_row(c, p->t0 + t, p->kstr, h, p->hstr) + d, d);
+      for (uint32_t i = 0; i < p->m; i++) {
+        size_t row = (size_t)h * p->m + i;
+        if (t < keys_seen(i, p->g, p->pos0, p->n))
+          add_scaled((float *)c->buf[2] + (row * p->shares + p->share) * d, v, ((const float *)c->buf[0])[row * p->sstr + t], d);
+      }
+    }
+  }
+}
+
+void host_attn_merge(const struct host_call *c) {
+  const struct attn_merge_params *p = c->params;
+  uint32_t d = p->d4 * 4;
+  for (size_t h = 0; h < p->hk; h++) {
+    for (size_t i = 0; i < (size_t)p->m * p->g; i++) {
+      size_t row = h * p->m * p->g + i, query = i / p->g;
+      const float *ml = (const float *)c->buf[1] + row * p->shares * 2, *o = (const float *)c->buf[0] + row * p->shares * d;
+      float *y = (float *)c->buf[2] + ((query * p->hk + h) * p->g + i % p->g) * d;
+      float most = -1e30f, sum = 0;
+      memset(y, 0, d * sizeof *y);
+      for (uint32_t s = 0; s < p->shares; s++) most = fmaxf(most, ml[2 * s]);
+      for (uint32_t s = 0; s < p->shares; s++) {
+        float f = expf(ml[2 * s] - most);
+        sum += ml[2 * s + 1] * f;
+        add_scaled(y, o + (size_t)s * d, f, d);
+      }
+      for (uint32_t e = 0; e < d; e++) y[e] = sum > 0 ? y[e] / sum : 0;
+    }
+  }
+}
+
+/* Rows of this view. */
+static uint32_t rows_here(uint32_t total, uint32_t n0, uint32_t nmax) { return min_u32(total > n0 ? total - n0 : 0, nmax); }
+
+void host_attn_dqk(const struct host_call *c) {
+  const struct attn_dqk_params *p = c->params;
+  uint32_t g = c->spec[1], d = c->spec[3] * 8, n = rows_here(((const uint32_t *)c->buf[3])[p->n_at], p->n0, p->nmax);
+  for (uint32_t list = 0; list < c->groups[1]; list++) {
+    for (uint32_t t = 0; t < n; t++) {
+      float k[D_MAX];
+      halves_to_floats(k, kv_row(c, t, p->kstr, list / p->share, p->hstr), d);
+      for (uint32_t i = 0; i < g; i++) {
+        size_t row = (size_t)list * g + i;
+        ((float *)c->buf[2])[row * p->sstr + p->s0 + t] = p->scale * dot((const float *)c->buf[0] + row * d, k, d);
+      }
+    }
+  }
+}
+
+/* Rows begin .. end-1 of one share of one list. */
+static void dpv_share(const struct host_call *c, uint32_t list, uint32_t share, uint32_t begin, uint32_t end) {
+  const struct attn_dpv_params *p = c->params;
+  uint32_t g = c->spec[1], d = c->spec[2] * 8;
+  for (uint32_t i = 0; i < g; i++) {
+    const float *s = (const float *)c->buf[0] + ((size_t)list * g + i) * p->sstr + p->s0;
+    size_t at = ((size_t)list * g + i) * p->shares + share;
+    float *o = (float *)c->buf[2] + at * d, *ml = (float *)c->buf[3] + at * 2;
+    ml[0] = -1e30f;
+    ml[1] = 0;
+    memset(o, 0, d * sizeof *o);
+    for (uint32_t t = begin; t < end; t++) ml[0] = fmaxf(ml[0], s[t]);
+  }
+  for (uint32_t t = begin; t < end; t++) {
+    float v[D_MAX];
+    halves_to_floats(v, kv_row(c, t, p->kstr, list / p->share, p->hstr) + d, d);
+    for (uint32_t i = 0; i < g; i++) {
+      size_t at = ((size_t)list * g + i) * p->shares + share;
+      float *ml = (float *)c->buf[3] + at * 2;
+      float e = expf(((const float *)c->buf[0])[((size_t)list * g + i) * p->sstr + p->s0 + t] - ml[0]);
+      ml[1] += e;
+      add_scaled((float *)c->buf[2] + at * d, v, e, d);
+    }
+  }
+  for (uint32_t i = 0; i < g && p->shares == 1; i++) {
+    size_t at = (size_t)list * g + i;
+    float *o = (float *)c->buf[2] + at * d, sum = ((float *)c->buf[3])[at * 2 + 1];
+    for (uint32_t e = 0; e < d; e++) o[e] = sum > 0 ? o[e] / sum : 0;
+  }
+}
+
+void host_attn_dpv(const struct host_call *c) {
+  const struct attn_dpv_params *p = c->params;
+  uint32_t n = rows_here(((const uint32_t *)c->buf[4])[p->n_at], p->n0, p->nmax);
+  for (uint32_t list = 0; list < p->lists; list++)
+    for (uint32_t j = 0; j < c->groups[1]; j++) dpv_share(c, list, p->share0 + j, min_u32(j * p->per, n), min_u32((j + 1) * p->per, n));
+}
