@@ -61,7 +61,8 @@ seeds = {
     "vocabulary": model(keys(), []),
     "no_merges": model(keys(tokenizer__ggml__merges=None), []),
     "bad_merge": model(keys(tokenizer__ggml__merges=("strings", ["h e", "q", " ", "zz yy"])), []),
-    "odd_tokens": model(keys(tokenizer__ggml__tokens=("strings", [b"\xff\xfe", b"", b"\xc4", b"a"] * 4), tokenizer__ggml__token_type=None), []),
+    "odd_tokens": model(keys(tokenizer__ggml__tokens=("strings", [b"\xff\xfe", b"", b"\xc4", b"a", b"\xc4\xa0", b"aa"]), tokenizer__ggml__token_type=None,
+                             tokenizer__ggml__bos_token_id=(U32, 1), tokenizer__ggml__eos_token_id=(U32, 2)), []),
     "one_type_short": model(keys(tokenizer__ggml__token_type=("ints", [1])), []),
     "zero_heads": model(keys(llama__attention__head_count=(U32, 0)), tensors()),
     "huge_layers": model(keys(llama__block_count=(U32, 0xffffffff)), tensors()),
@@ -69,7 +70,7 @@ seeds = {
     "eos_outside": model(keys(tokenizer__ggml__eos_token_id=(U32, 1 << 31)), []),
     "twice": model(keys() + [key("general.architecture", STR, "llama")], []),
     "many_keys": b"GGUF" + struct.pack("<IQQ", 3, 0, 1 << 60),
-    "long_string": b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", (1 << 64) - 8) + b"abc",
+    "long_string": b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", (1 << 64) - 8) + b"abc" * 9,
     "long_array": b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + s("a") + struct.pack("<IIQ", ARR, 10, 1 << 61) + b"\0" * 64,
 }
 for name, data in seeds.items():
