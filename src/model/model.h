@@ -3,6 +3,7 @@
 #ifndef MODEL_MODEL_H
 #define MODEL_MODEL_H
 
+#include "base/arena.h"
 #include "device/device.h"
 #include "gguf/gguf.h"
 
@@ -25,8 +26,8 @@ struct hparams {
 /* Reads and checks the hyper-parameters: LRQK_MODEL for what is missing, absurd or does not fit together. */
 enum lrqk_status hparams_read(struct hparams *out, const struct gguf *g);
 
-/* Checks that every tensor the architecture needs is there with the right shape and a type that kernels exist for,
- * without touching a device (one table: name, shape, required). */
+/* Checks that every tensor the architecture needs is there with the right shape and a type that kernels exist for, and
+ * that there is no other (it would change the result), without touching a device (one table: name, shape, required). */
 enum lrqk_status model_check(const struct hparams *hp, const struct gguf *g);
 
 /* y[m][n] = x[m][k] W[n][k]: the rows of W in parts, each of one type and small enough for one binding.
@@ -37,7 +38,7 @@ struct linear_part {
   struct view q;          /* F32: [k/4][rows] float4; Q8_0: [k/32][2][rows] uint4 of int8; Q4_1: [k/32][rows] uint4 of nibbles */
   struct view scale;      /* Q8_0: [ceil(k/64)][rows] two fp16; Q4_1: [k/32][rows] fp16 d, m; F32: empty */
 };
-struct linear { uint32_t n, k, n_parts; struct linear_part part[8]; };
+struct linear { uint32_t n, k, n_parts; struct linear_part *part; };
 
 struct layer {
   struct view attn_norm;  /* [D] float */
@@ -56,7 +57,8 @@ struct model {
   struct layer *layers;              /* [L] */
   struct view output_norm;           /* [D] float */
   struct linear head;                /* [V][D]; token_embd.weight where output.weight is missing */
-  struct pool pool;                  /* all of the above */
+  struct pool pool;                  /* all of the above on the device */
+  struct arena arena;                /* all of the above on the host */
   uint64_t weight_bytes;             /* on the device */
 };
 

@@ -1,0 +1,39 @@
+/* repack.h - from the blocks of a file to the planes that the matmul kernels read (layouts: model.h, struct
+ * linear_part).  One row of the table per weight type that has a kernel.  Called by weights.c. */
+#ifndef MODEL_REPACK_H
+#define MODEL_REPACK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "device/kernels.h"
+
+/* Planes, or the piece of them that begins with some group of k. */
+struct repack_planes { unsigned char *q, *scale; uint32_t rows; };
+
+struct repack_type {
+  uint32_t type;                  /* number in the file */
+  enum kernel_id kernel;
+  uint32_t block, q_bytes;        /* values of k in a block, and its bytes in plane q, which is an array of uint4 or float4 */
+  uint32_t group, scale_bytes;    /* values of k that share a word of plane scale, an array of uint; a multiple of block */
+
+  /* Packs groups g0 .. g0 + n of the file's rows src, src + row_bytes, ... (n_rows of them, k values each) as rows
+   * row .. row + n_rows of dst, which begins with group g0.  The last group of a row may be half full. */
+  void (*pack)(const struct repack_planes *dst, uint32_t row, const unsigned char *src, size_t row_bytes, uint32_t n_rows, uint32_t k,
+               uint32_t g0, uint32_t n);
+};
+
+const struct repack_type *repack_find(uint32_t type);   /* NULL: no kernel */
+const char *repack_supported(char out[64]);             /* "F32, Q8_0, ..." */
+
+/* Bytes of the planes of `rows` rows up to group g of k values. */
+static inline uint64_t repack_q_bytes(const struct repack_type *t, uint32_t rows, uint32_t k, uint32_t g) {
+  uint64_t values = (uint64_t)g * t->group;
+  return (values < k ? values : k) / t->block * t->q_bytes * rows;
+}
+static inline uint64_t repack_scale_bytes(const struct repack_type *t, uint32_t rows, uint32_t g) {
+  return (uint64_t)g * t->scale_bytes * rows;
+}
+static inline uint32_t repack_groups(const struct repack_type *t, uint32_t k) { return (k + t->group - 1) / t->group; }
+
+#endif

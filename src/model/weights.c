@@ -1,0 +1,331 @@
+/* weights.c - binds the tensors of a file by name: one table says which there are and of which shape.  model_check
+ * compares it with the file, model_load packs the tensors into planes on the device.  Called by engine.c. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "model/model.h"
+#include "model/repack.h"
+
+/* ---- the table */
+
+enum width { W_NONE, W_EMBD, W_VOCAB, W_Q, W_KV, W_FF };                  /* what a dimension must be */
+enum use { USE_VECTOR, USE_MATRIX, USE_ROWS };                            /* norms; linear maps; rows read one by one on the CPU */
+enum weight_id {
+  EMBD, OUTPUT_NORM, OUTPUT, ATTN_NORM, ATTN_Q, ATTN_K, ATTN_V, ATTN_OUTPUT, FFN_NORM, FFN_GATE, FFN_UP, FFN_DOWN, N_WEIGHTS
+};
+
+static const struct weight {
+  const char *name;             /* of a layer: after "blk.N." */
+  enum width row, rows;         /* dims[0], dims[1] */
+  enum use use;
+  bool per_layer, optional;
+} weights[N_WEIGHTS] = {
+  [EMBD]        = { "token_embd.weight",  W_EMBD, W_VOCAB, USE_ROWS,   false, false },
+  [OUTPUT_NORM] = { "output_norm.weight", W_EMBD, W_NONE,  USE_VECTOR, false, false },
+  [OUTPUT]      = { "output.weight",      W_EMBD, W_VOCAB, USE_MATRIX, false, true },    /* else EMBD is the head */
+  [ATTN_NORM]   = { "attn_norm.weight",   W_EMBD, W_NONE,  USE_VECTOR, true,  false },
+  [ATTN_Q]      = { "attn_q.weight",      W_EMBD, W_Q,     USE_MATRIX, true,  false },
+  [ATTN_K]      = { "attn_k.weight",      W_EMBD, W_KV,    USE_MATRIX, true,  false },
+  [ATTN_V]      = { "attn_v.weight",      W_EMBD, W_KV,    USE_MATRIX, true,  false },
+  [ATTN_OUTPUT] = { "attn_output.weight", W_Q,    W_EMBD,  USE_MATRIX, true,  false },
+  [FFN_NORM]    = { "ffn_norm.weight",    W_EMBD, W_NONE,  USE_VECTOR, true,  false },
+  [FFN_GATE]    = { "ffn_gate.weight",    W_EMBD, W_FF,    USE_MATRIX, true,  false },
+  [FFN_UP]      = { "ffn_up.weight",      W_EMBD, W_FF,    USE_MATRIX, true,  false },
+  [FFN_DOWN]    = { "ffn_down.weight",    W_FF,   W_EMBD,  USE_MATRIX, true,  false },
+};
+
+static uint32_t width_of(const struct hparams *hp, enum width w) {
+  switch (w) {
+    case W_EMBD: return hp->n_embd;
+    case W_VOCAB: return hp->n_vocab;
+    case W_Q: return hp->n_heads * hp->head_size;
+    case W_KV: return hp->n_kv_heads * hp->head_size;
+    case W_FF: return hp->n_ff;
+    case W_NONE: break;
+  }
+  return 1;
+}
+
+static const char *name_of(enum weight_id id, uint32_t layer, char buf[64]) {
+  if (weights[id].per_layer) snprintf(buf, 64, "blk.%u.%s", layer, weights[id].name);
+  else snprintf(buf, 64, "%s", weights[id].name);
+  return buf;
+}
+
+static const struct gguf_tensor *tensor_of(const struct gguf *g, enum weight_id id, uint32_t layer) {
+  char name[64];
+  return gguf_find_tensor(g, name_of(id, layer, name));
+}
+
+/* ---- the check */
+
+static enum lrqk_status check_type(const struct gguf *g, const struct gguf_tensor *t, const char *name, enum use use) {
+  char supported[64];
+  if (use == USE_MATRIX && !repack_find(t->type->id)) {
+    return gguf_fail(g, "type %s of tensor %s has no kernel, expected one of: %s", t->type->name, name, repack_supported(supported));
+  }
+  if (use != USE_MATRIX && !t->type->dequantise) {
+    return gguf_fail(g, "type %s of tensor %s cannot be dequantised, expected one of: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q6_K",
+                     t->type->name, name);
+  }
+  return LRQK_OK;
+}
+
+static enum lrqk_status check_weight(const struct hparams *hp, const struct gguf *g, enum weight_id id, uint32_t layer, bool *bound) {
+  const struct weight *w = &weights[id];
+  char name[64];
+  name_of(id, layer, name);
+  const struct gguf_tensor *t = gguf_find_tensor(g, name);
+  unsigned long long row = width_of(hp, w->row), rows = width_of(hp, w->rows);
+  if (!t) return w->optional ? LRQK_OK : gguf_fail(g, "tensor %s is missing, expected [%llu, %llu]", name, row, rows);
+  if (t->dims[0] != row || t->dims[1] != rows || t->dims[2] != 1 || t->dims[3] != 1) {
+    return gguf_fail(g, "tensor %s is [%llu, %llu, %llu, %llu], expected [%llu, %llu]", name, (unsigned long long)t->dims[0],
+                     (unsigned long long)t->dims[1], (unsigned long long)t->dims[2], (unsigned long long)t->dims[3], row, rows);
+  }
+  bound[t - g->tensors] = true;
+  TRY(check_type(g, t, name, w->use));
+  return id == EMBD && !gguf_find_tensor(g, weights[OUTPUT].name) ? check_type(g, t, name, USE_MATRIX) : LRQK_OK;
+}
+
+static enum lrqk_status check_all(const struct hparams *hp, const struct gguf *g, bool *bound) {
+  for (uint32_t id = 0; id < N_WEIGHTS; id++) {
+    uint32_t layers = weights[id].per_layer ? hp->n_layers : 1;
+    for (uint32_t i = 0; i < layers; i++) TRY(check_weight(hp, g, id, i, bound));
+  }
+  for (size_t i = 0; i < g->n_tensors; i++) {
+    char shown[64];
+    if (bound[i]) continue;
+    return gguf_fail(g, "tensor %s is not used here and would change the result, expected only the weights of a %s model with %u layers",
+                     gguf_show(shown, g->tensors[i].name), hp->arch, hp->n_layers);
+  }
+  return LRQK_OK;
+}
+
+enum lrqk_status model_check(const struct hparams *hp, const struct gguf *g) {
+  bool *bound = mem_alloc(g->n_tensors, sizeof *bound);     /* by position in the file */
+  if (!bound) return fail(&g->log, LRQK_MEMORY, "%s: no memory to check %zu tensors", g->path, g->n_tensors);
+  enum lrqk_status s = check_all(hp, g, bound);
+  mem_free(bound);
+  return s;
+}
+
+/* ---- loading */
+
+enum {
+  POOL_BLOCK = 256 << 20,
+  PIECE = 4 << 20,          /* bytes packed between two calls of the progress callback: a few ms */
+  SLAB_ROWS = 128           /* rows of a part that is split: a multiple of any kernel's rows per workgroup */
+};
+
+/* Goes over all weights twice, in the same order: first only to add up sizes (measure), then to load. */
+struct loader {
+  struct model *m;
+  bool measure;
+  model_progress_fn progress;
+  void *ud;
+  uint64_t done, total;           /* bytes of the file */
+  uint64_t device_bytes;          /* measured: what the views take; then: what is left to allocate */
+  unsigned char *piece;           /* where the device's memory is not mapped: plane q, then plane scale */
+  uint64_t piece_bytes;
+};
+
+static enum lrqk_status advance(struct loader *l, uint64_t bytes) {
+  l->done += bytes;
+  return !l->progress || l->progress(l->ud, l->done, l->total) ? LRQK_OK : LRQK_INTERRUPTED;
+}
+
+/* The last block of the pool is as large as what is left, so that nothing is allocated in vain. */
+static enum lrqk_status allocate(struct loader *l, struct view *out, uint64_t size) {
+  uint64_t padded = (size + VIEW_ALIGN - 1) / VIEW_ALIGN * VIEW_ALIGN;
+  if (l->measure) {
+    l->device_bytes += padded;
+    return LRQK_OK;
+  }
+  uint64_t max = l->m->dev->caps.info.max_allocation, block = l->device_bytes < POOL_BLOCK ? l->device_bytes : POOL_BLOCK;
+  l->m->pool.block_size = max && block > max ? max : block;
+  l->device_bytes -= padded;
+  return pool_alloc(out, &l->m->pool, size);
+}
+
+static unsigned char *mapped(struct view v) { return v.buf->map ? (unsigned char *)v.buf->map + v.offset : NULL; }
+
+static enum lrqk_status load_vector(struct loader *l, enum weight_id id, uint32_t layer, struct view *out) {
+  const struct gguf_tensor *t = tensor_of(l->m->gguf, id, layer);
+  uint64_t n = t->dims[0];
+  TRY(allocate(l, out, n * 4));
+  if (l->measure) {
+    l->total += t->bytes;
+    return LRQK_OK;
+  }
+  float *v = mem_alloc(n, sizeof *v);
+  if (!v) return fail(&l->m->dev->log, LRQK_MEMORY, "no memory for a vector of %llu floats", (unsigned long long)n);
+  t->type->dequantise(t->data, v, n);
+  enum lrqk_status s = device_write(l->m->dev, *out, v, n * 4);
+  mem_free(v);
+  return s == LRQK_OK ? advance(l, t->bytes) : s;
+}
+
+/* Groups per piece: about PIECE bytes, and such that every piece of both planes begins at a multiple of VIEW_ALIGN. */
+static uint32_t piece_groups(const struct repack_type *type, uint32_t rows, uint32_t k) {
+  uint32_t step = 1, groups = repack_groups(type, k);
+  uint64_t bytes = type->scale_bytes ? repack_scale_bytes(type, rows, 1) : repack_q_bytes(type, rows, k, 1);   /* scale divides q */
+  while (step < VIEW_ALIGN && step * bytes % VIEW_ALIGN) step *= 2;
+  uint64_t per = (uint64_t)type->group / type->block * type->q_bytes * rows * step;
+  uint64_t n = per < PIECE ? PIECE / per * step : step;
+  return n < groups ? (uint32_t)n : groups;
+}
+
+/* Rows row0 .. row0 + part->rows of the tensors stacked on each other: groups g0 .. g0 + n of them, into planes that
+ * begin with group g0. */
+static enum lrqk_status pack_piece(struct loader *l, const struct repack_type *type, const struct linear_part *part, uint32_t row0,
+                                   const struct gguf_tensor *const *t, const struct repack_planes *dst, uint32_t g0, uint32_t n) {
+  uint32_t k = (uint32_t)t[0]->dims[0], k0 = g0 * type->group, k1 = k0 + n * type->group < k ? k0 + n * type->group : k;
+  uint32_t bytes = (k1 - k0) / t[0]->type->block * t[0]->type->bytes;     /* of a row in the file */
+  for (uint32_t base = 0, done = 0; done < part->rows; base += (uint32_t)(*t++)->rows) {
+    uint32_t end = base + (uint32_t)(*t)->rows, row = row0 + done;
+    if (row >= end) continue;
+    size_t row_bytes = (*t)->bytes / (*t)->rows;
+    uint32_t left = part->rows - done < end - row ? part->rows - done : end - row;
+    while (left) {
+      uint32_t rows = PIECE / bytes ? PIECE / bytes : 1;
+      if (rows > left) rows = left;
+      type->pack(dst, done, (*t)->data + (size_t)(row - base) * row_bytes, row_bytes, rows, k, g0, n);
+      TRY(advance(l, (uint64_t)rows * bytes));
+      done += rows;
+      row += rows;
+      left -= rows;
+    }
+  }
+  return LRQK_OK;
+}
+
+static struct view range(struct view v, uint64_t from, uint64_t to) { return (struct view){ v.buf, v.offset + from, to - from }; }
+
+/* One part: rows row0 .. of the tensors t, stacked, which are all of the same type. */
+static enum lrqk_status load_part(struct loader *l, const struct repack_type *type, struct linear_part *part, uint32_t row0,
+                                  const struct gguf_tensor *const *t) {
+  uint32_t k = (uint32_t)t[0]->dims[0], rows = part->rows, groups = repack_groups(type, k), step = piece_groups(type, rows, k);
+  TRY(allocate(l, &part->q, repack_q_bytes(type, rows, k, groups)));
+  if (type->scale_bytes) TRY(allocate(l, &part->scale, repack_scale_bytes(type, rows, groups)));
+  if (l->measure) {
+    uint64_t bytes = repack_q_bytes(type, rows, k, step) + repack_scale_bytes(type, rows, step);
+    if (bytes > l->piece_bytes) l->piece_bytes = bytes;
+    l->total += (uint64_t)rows * (t[0]->bytes / t[0]->rows);
+    return LRQK_OK;
+  }
+  for (uint32_t g = 0; g < groups; g += step) {
+    uint32_t n = groups - g < step ? groups - g : step;
+    uint64_t q0 = repack_q_bytes(type, rows, k, g), q1 = repack_q_bytes(type, rows, k, g + n);
+    uint64_t s0 = repack_scale_bytes(type, rows, g), s1 = repack_scale_bytes(type, rows, g + n);
+    unsigned char *q = mapped(part->q), *scale = type->scale_bytes ? mapped(part->scale) : NULL;
+    if (l->piece) {
+      TRY(pack_piece(l, type, part, row0, t, &(struct repack_planes){ l->piece, l->piece + (q1 - q0), rows }, g, n));
+      TRY(device_write(l->m->dev, range(part->q, q0, q1), l->piece, q1 - q0));
+      if (s1 > s0) TRY(device_write(l->m->dev, range(part->scale, s0, s1), l->piece + (q1 - q0), s1 - s0));
+    } else {
+      TRY(pack_piece(l, type, part, row0, t, &(struct repack_planes){ q + q0, scale ? scale + s0 : NULL, rows }, g, n));
+    }
+  }
+  return LRQK_OK;
+}
+
+/* Rows of a part that one binding and one allocation can hold; 0: not even one. */
+static uint32_t most_rows(const struct device *d, const struct repack_type *type, uint32_t k) {
+  const struct lrqk_device_info *info = &d->caps.info;
+  uint64_t limit = info->max_binding ? info->max_binding : UINT64_MAX;
+  if (info->max_allocation && info->max_allocation < limit) limit = info->max_allocation;
+  if (d->caps.texel && info->max_texels < limit / 16) limit = info->max_texels * 16;   /* plane q has more texels than plane scale */
+  uint64_t rows = limit / VIEW_ALIGN * VIEW_ALIGN / repack_q_bytes(type, 1, k, repack_groups(type, k));
+  if (rows > SLAB_ROWS) rows -= rows % SLAB_ROWS;
+  return rows < UINT32_MAX ? (uint32_t)rows : UINT32_MAX;
+}
+
+/* n tensors of equal row length, stacked: neighbours of one type share a part, too large ones are split by rows. */
+static enum lrqk_status load_linear(struct loader *l, struct linear *out, const struct gguf_tensor *const *t, uint32_t n) {
+  struct linear_part measured, *part = NULL;
+  struct linear w = { .k = (uint32_t)t[0]->dims[0] };
+  if (!l->measure) {
+    part = out->part = arena_alloc(&l->m->arena, out->n_parts, sizeof *part);
+    if (!part) return fail(&l->m->dev->log, LRQK_MEMORY, "no memory for the list of %u parts of a weight", out->n_parts);
+  }
+  for (uint32_t i = 0, next; i < n; i = next) {
+    uint32_t rows = 0;
+    for (next = i; next < n && t[next]->type == t[i]->type; next++) rows += (uint32_t)t[next]->rows;
+    const struct repack_type *type = repack_find(t[i]->type->id);
+    uint32_t most = most_rows(l->m->dev, type, w.k);
+    if (!most) {
+      return fail(&l->m->dev->log, LRQK_DEVICE, "a row of %u values of type %s does not fit into one binding of the device", w.k,
+                  t[i]->type->name);
+    }
+    for (uint32_t row = 0; row < rows; row += most, w.n_parts++) {
+      struct linear_part *p = l->measure ? &measured : &part[w.n_parts];
+      *p = (struct linear_part){ .kernel = type->kernel, .row0 = w.n + row, .rows = rows - row < most ? rows - row : most };
+      TRY(load_part(l, type, p, row, t + i));
+    }
+    w.n += rows;
+  }
+  w.part = out->part;
+  *out = w;
+  return LRQK_OK;
+}
+
+static enum lrqk_status load_layer(struct loader *l, struct layer *out, uint32_t i) {
+  const struct gguf *g = l->m->gguf;
+  const struct gguf_tensor *qkv[] = { tensor_of(g, ATTN_Q, i), tensor_of(g, ATTN_K, i), tensor_of(g, ATTN_V, i) };
+  const struct gguf_tensor *gate_up[] = { tensor_of(g, FFN_GATE, i), tensor_of(g, FFN_UP, i) };
+  const struct gguf_tensor *o = tensor_of(g, ATTN_OUTPUT, i), *down = tensor_of(g, FFN_DOWN, i);
+  TRY(load_vector(l, ATTN_NORM, i, &out->attn_norm));
+  TRY(load_linear(l, &out->qkv, qkv, 3));
+  TRY(load_linear(l, &out->out, &o, 1));
+  TRY(load_vector(l, FFN_NORM, i, &out->ffn_norm));
+  TRY(load_linear(l, &out->gate_up, gate_up, 2));
+  return load_linear(l, &out->down, &down, 1);
+}
+
+static enum lrqk_status load_all(struct loader *l) {
+  struct model *m = l->m;
+  const struct gguf_tensor *head = tensor_of(m->gguf, OUTPUT, 0);
+  if (!head) head = m->embd;
+  for (uint32_t i = 0; i < m->hp.n_layers; i++) TRY(load_layer(l, &m->layers[i], i));
+  TRY(load_vector(l, OUTPUT_NORM, 0, &m->output_norm));
+  return load_linear(l, &m->head, &head, 1);
+}
+
+enum lrqk_status model_load(struct model **out, const struct hparams *hp, const struct gguf *g, struct device *dev,
+                            model_progress_fn progress, void *ud) {
+  TRY(model_check(hp, g));
+  struct model *m = mem_alloc(1, sizeof *m);
+  if (!m) return fail(&dev->log, LRQK_MEMORY, "no memory for a model");
+  *m = (struct model){ .hp = *hp, .gguf = g, .dev = dev, .embd = tensor_of(g, EMBD, 0) };
+  pool_init(&m->pool, dev, PLACE_DEVICE, "weights", POOL_BLOCK);
+  struct loader l = { .m = m, .measure = true, .progress = progress, .ud = ud };
+  enum lrqk_status s = LRQK_OK;
+  m->layers = arena_alloc(&m->arena, hp->n_layers, sizeof *m->layers);
+  if (!m->layers) s = fail(&dev->log, LRQK_MEMORY, "no memory for the list of %u layers", hp->n_layers);
+  if (s == LRQK_OK) s = load_all(&l);
+  l.measure = false;
+  if (s == LRQK_OK && !dev->caps.mapped) {
+    l.piece = mem_alloc(l.piece_bytes, 1);
+    if (!l.piece) s = fail(&dev->log, LRQK_MEMORY, "no memory for %llu bytes to pack weights in", (unsigned long long)l.piece_bytes);
+  }
+  if (s == LRQK_OK) s = advance(&l, 0);
+  if (s == LRQK_OK) s = load_all(&l);
+  mem_free(l.piece);
+  m->weight_bytes = pool_bytes(&m->pool);
+  if (s == LRQK_OK) *out = m;
+  else model_free(m);
+  return s;
+}
+
+void model_free(struct model *m) {
+  if (!m) return;
+  pool_destroy(&m->pool);
+  arena_free(&m->arena);
+  mem_free(m);
+}
+
+void model_embed(const struct model *m, int32_t id, float *out) {
+  const struct gguf_tensor *t = m->embd;
+  t->type->dequantise(t->data + (uint64_t)id * (t->bytes / t->rows), out, t->dims[0]);
+}
