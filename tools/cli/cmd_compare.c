@@ -46,7 +46,8 @@ static int apply(struct compare *c, struct policy *p, const char *key, size_t ke
   snprintf(k, sizeof k, "%.*s", (int)key_len, key ? key : "");
   snprintf(v, sizeof v, "%.*s", (int)len, value);
   if (key && number_parse(v, &n)) snprintf(v, sizeof v, "%lld", (long long)n);
-  return (int)lrqk_cache_set(&p->cache, key ? k : "attention", v, ui_log, c->u);
+  enum lrqk_status s = lrqk_cache_set(&p->cache, key ? k : "attention", v, ui_log, c->u);
+  return s ? ui_prefix(c->u, (int)s, "--policies: ") : 0;
 }
 
 /* One item of the list: NAME, NAME:KEY=VALUE, or KEY=VALUE of the policy before.  A value may hold commas if what

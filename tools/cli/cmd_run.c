@@ -202,7 +202,7 @@ static int generate(struct run *r) {
   if (s) return (int)s;
   r->finish = "length";
   int code = 0;
-  for (start = now; r->n_tokens < r->limit && !code; ) {
+  for (start = now; r->n_tokens < r->limit && !code;) {
     if (ui_interrupted()) return LRQK_INTERRUPTED;
     int32_t id = lrqk_sampler_choose(r->sampler, lrqk_session_logits(r->w.session));
     if (!r->n_tokens) {
@@ -229,11 +229,17 @@ static void rate(char out[32], double n, double seconds) {
   else snprintf(out, 32, "-");
 }
 
+/* Tokens of the prompt that the session holds: none if reading them was stopped. */
+static uint64_t read_tokens(const struct run *r) {
+  uint64_t n = r->w.session ? lrqk_session_length(r->w.session) : 0;
+  return n < r->n_ids ? n : r->n_ids;
+}
+
 static void closing_line(struct run *r) {
   const struct lrqk_cache_stats *c = &r->stats;
   char in[32], out[32], hit[32] = "-", dev[24], full[24], host[24];
   double h = hit_rate(c);
-  rate(in, r->prefill_s > 0 ? (double)r->n_ids : 0, r->prefill_s);
+  rate(in, (double)read_tokens(r), r->prefill_s);
   rate(out, (double)c->decoded, r->decode_s);
   if (isfinite(h)) snprintf(hit, sizeof hit, "%.1f %%", 100 * h);
   ui_note(r->u, "prompt %zu tokens, %.2f s, %s tokens/s | generated %zu tokens, %s tokens/s | first token after %.2f s | "
@@ -257,7 +263,7 @@ static int print_json(struct run *r) {
   json_open(&t, '{');
   json_field_num(&t, "load_ms", 1e3 * r->load_s);
   json_field_num(&t, "prefill_ms", 1e3 * r->prefill_s);
-  json_field_num(&t, "prefill_tokens_per_s", r->prefill_s > 0 ? (double)r->n_ids / r->prefill_s : NAN);
+  json_field_num(&t, "prefill_tokens_per_s", read_tokens(r) ? (double)read_tokens(r) / r->prefill_s : NAN);
   json_field_num(&t, "first_token_ms", 1e3 * r->first_s);
   json_field_num(&t, "decode_ms_per_token", c->decoded ? 1e3 * r->decode_s / (double)c->decoded : NAN);
   json_close(&t, '}');

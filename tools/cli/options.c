@@ -29,7 +29,7 @@ static const struct option {
 } table[] = {
   {"model", NULL, "m", STRING, AT(model), 0, 0, "FILE", NULL,
    "the GGUF model (the first word without a dash works too)", CMD_ALL & ~CMD_DEVICES},
-  {"prompt", NULL, "p", STRING, AT(prompt), 0, 0, "TEXT", NULL, "the prompt; comes after the text of --file or of a pipe", CMD_RUN},
+  {"prompt", NULL, "p", STRING, AT(prompt), 0, 0, "TEXT", NULL, "the prompt; goes below the text of --file or of a pipe", CMD_RUN},
   {"prompt", NULL, "p", STRING, AT(prompt), 0, 0, "TEXT", NULL, "the text", CMD_TOKENIZE | CMD_LOGITS},
   {"tokens", NULL, NULL, STRING, AT(tokens), 0, 0, "IDS", NULL, "token ids instead of a text, such as 1,2,3", CMD_LOGITS},
   {"file", NULL, "f", STRING, AT(file), 0, 0, "FILE", NULL, "read the text from FILE, byte for byte (- is the standard input)",
@@ -352,7 +352,7 @@ int options_parse(struct options *o, const struct command *c, int argc, char **a
 
 /* ---- help --------------------------------------------------------------------------------------------------- */
 
-enum { COLUMN = 34 };   /* where the texts beside the flags begin */
+enum { COLUMN = 34, WIDTH = 120 };   /* where the texts beside the flags begin, and end if they can */
 
 static void help_option(struct text *t, const struct option *p) {
   char left[96], brief[8] = "";
@@ -363,21 +363,23 @@ static void help_option(struct text *t, const struct option *p) {
   else text_printf(t, "%s\n%*s", left, COLUMN, "");
 }
 
-/* The text beside a flag: its help (a newline in it starts a line), then the default and the variable in brackets. */
+/* The text beside a flag: its help (a newline in it starts a line), then the default and the variable in brackets, on
+ * the same line if there is room. */
 static void help_text(struct text *t, const struct option *p) {
-  char env[40];
-  for (const char *s = p->help; *s;) {
-    size_t n = strcspn(s, "\n");
+  char env[40], extra[96];
+  size_t n = 0;
+  for (const char *s = p->help; *s; s += n) {
+    if (*s == '\n') text_printf(t, "\n%*s", COLUMN, "");
+    s += *s == '\n';
+    n = strcspn(s, "\n");
     text_add(t, s, n);
-    s += n;
-    if (*s++ != '\n') break;
-    text_printf(t, "\n%*s", COLUMN, "");
   }
   env_name(p, env);
-  bool e = has_env(p);
-  if (p->fallback || e)
-    text_printf(t, "\n%*s[%s%s%s%s]", COLUMN, "", p->fallback ? "default: " : "", p->fallback ? p->fallback : "",
-                p->fallback && e ? ", " : "", e ? env : "");
+  if (!has_env(p)) env[0] = 0;
+  if (p->fallback) snprintf(extra, sizeof extra, "[default: %s%s%s]", p->fallback, *env ? ", " : "", env);
+  else snprintf(extra, sizeof extra, *env ? "[%s]" : "%s", env);
+  if (*extra && COLUMN + n + strlen(extra) < WIDTH) text_printf(t, " %s", extra);
+  else if (*extra) text_printf(t, "\n%*s%s", COLUMN, "", extra);
   text_add(t, "\n", 1);
 }
 
@@ -408,7 +410,7 @@ void help_overview(struct text *t) {
   list_commands(t);
   text_printf(t, "\n`lrqk help COMMAND` or `lrqk COMMAND --help` lists the flags; `lrqk --version` prints the version.\n");
   text_printf(t, "The answer goes to the standard output, everything else to the standard error.\n\nExit codes:\n");
-#define X(name, value, kind, meaning) text_printf(t, "  %3d  %s\n", value, meaning);
+#define X(name, value, kind, meaning) text_printf(t, "  %3d  %s\n", value, value == LRQK_INTERRUPTED ? "stopped by Ctrl-C" : meaning);
   LRQK_STATUS_MAP(X)
 #undef X
   text_printf(t, "  %3d  the reader of the standard output went away\n", EXIT_PIPE);

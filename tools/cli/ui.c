@@ -88,6 +88,13 @@ int ui_fail(struct ui *u, enum lrqk_status s, const char *fmt, ...) {
   return (int)s;
 }
 
+int ui_prefix(struct ui *u, int code, const char *prefix) {
+  char text[sizeof u->error];
+  snprintf(text, sizeof text, "%s", u->error);
+  snprintf(u->error, sizeof u->error, "%s%.*s", prefix, (int)(sizeof text - 1 - strlen(prefix)), text);
+  return code;
+}
+
 void ui_hint(struct ui *u, const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);
@@ -146,9 +153,7 @@ int ui_finish(struct ui *u, int code) {
   json_field_int(&t, "code", code);
   json_field_string(&t, "kind", lrqk_status_kind((enum lrqk_status)code));
   json_field_string(&t, "message", u->error);
-  json_key(&t, "hint");
-  if (u->hint[0]) json_string(&t, u->hint);
-  else json_null(&t);
+  json_field_string(&t, "hint", u->hint);
   json_close(&t, '}');
   json_close(&t, '}');
   out_json(u, &t);

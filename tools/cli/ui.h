@@ -35,6 +35,7 @@ void ui_clear(struct ui *u);     /* takes the progress line away; before anythin
 
 /* Remembers the message for ui_finish and returns s: `return ui_fail(u, LRQK_USAGE, ...)`. */
 int ui_fail(struct ui *u, enum lrqk_status s, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+int ui_prefix(struct ui *u, int code, const char *prefix);   /* puts it before the message that is remembered; returns code */
 void ui_hint(struct ui *u, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void ui_warn(struct ui *u, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void ui_info(struct ui *u, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

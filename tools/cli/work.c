@@ -45,7 +45,7 @@ int work_cache(struct ui *u, const struct options *o, struct lrqk_cache_options 
   *out = lrqk_cache_defaults();
   for (size_t i = 0; i < o->n_cache; i++) {
     enum lrqk_status s = lrqk_cache_set(out, o->cache[i].key, o->cache[i].value, ui_log, u);
-    if (s) return (int)s;
+    if (s) return ui_prefix(u, (int)s, "--");
   }
   return 0;
 }

@@ -1,0 +1,73 @@
+# model.sh - read by golden.sh: what the commands say about the default model, SmolLM2-135M-Instruct Q4_1.
+[ -f "$M" ] || { echo "skipped: no model at $M"; exit 77; }
+
+# ---- tokenize and inspect: no device
+try tokenize tokenize -m "$M" -p 'Hello, world! "é" 日本'
+try tokenize-json tokenize -m "$M" -p 'Hello, world!' --json
+try tokenize-empty tokenize -m "$M" --json
+try tokenize-special tokenize -m "$M" --special --json -p '<|im_start|>user'
+try tokenize-plain tokenize -m "$M" --json -p '<|im_start|>user'
+in=$tmp/bytes
+printf 'a\0b\r\nc\n' >"$in"
+try tokenize-bytes tokenize -m "$M"
+"$lrqk" tokenize -m "$M" --json <"$in" 2>"$tmp/err" | "$lrqk" tokenize -m "$M" --decode >"$tmp/back" 2>>"$tmp/err"
+cmp "$in" "$tmp/back"
+code=$?
+expect tokenize-round-trip 0
+printf 'x \377 y' >"$in"
+try tokenize-utf8 tokenize -m "$M" --json
+in=/dev/null
+try decode-json tokenize -m "$M" --decode --json -p '[19556, 28, 905, 17]'
+try decode-bad tokenize -m "$M" --decode -p '1 two'
+try decode-range tokenize -m "$M" --decode -p 49152
+"$lrqk" inspect "$M" >"$tmp/all" 2>"$tmp/err"
+code=$?
+head -n 40 "$tmp/all" >"$tmp/out"
+check inspect
+
+# ---- errors that need the model's numbers
+try ctx-beyond run -m "$M" -p hello -c 9000
+try ctx-beyond-json logits -m "$M" --tokens 1 -c 32K --json
+try prompt-long run -m "$M" -p 'one two three four five six' -c 8
+try prompt-long-json run -m "$M" -p 'one two three four five six' -c 8 --json
+try tokens-range logits -m "$M" --tokens 1,49152
+try compare-short compare -m "$M" -f "$here/golden.sh" --prefill 4000 --decode 100
+try compare-ctx compare -m "$M" -f "$here/golden.sh" --prefill 8192 --decode 1
+try perplexity-short perplexity -m "$M" -f "$here/golden.sh" -c 8000
+try device-none run -m "$M" -p hello --device nosuchdevice
+
+# ---- answers
+try greedy run -m "$M" --raw -p 'The capital of France is' --temp 0 -n 12 --attention full
+try greedy-json run -m "$M" --raw -p 'The capital of France is' --temp 0 -n 40 --attention full --json -q
+in=$tmp/file
+printf 'The capital\n' >"$in"
+try file-and-prompt run -m "$M" -p 'What is this?' --temp 0 -n 1 --json -q
+in=/dev/null
+try truncate run -m "$M" --raw --truncate -c 16 -n 8 --temp 0 -p 'one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen'
+try truncate-chat run -m "$M" --truncate -c 48 -n 4 --temp 0 -p 'one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen'
+
+"$lrqk" run -m "$M" --raw -p hello --temp 0 -n 400 --ignore-eos 2>"$tmp/err" </dev/null >"$tmp/all" &
+pid=$!
+# the answer has begun when the file is not empty
+n=0
+while [ ! -s "$tmp/all" ] && [ $n -lt 600 ]; do
+  sleep 0.1
+  n=$((n + 1))
+done
+kill -INT $pid
+wait $pid
+code=$?
+expect interrupt 130
+grep -q 'tokens/s.*hit rate' "$tmp/err" || code=1000
+expect interrupt-line 130
+
+{ "$lrqk" run -m "$M" --raw -p hello --temp 0 -n 400 --ignore-eos </dev/null 2>"$tmp/err"; echo $? >"$tmp/code"; } | head -c 20 >"$tmp/out"
+code=$(cat "$tmp/code")
+expect closed-pipe 141
+[ "$(wc -c <"$tmp/out")" -eq 20 ] || code=1000
+expect closed-pipe-bytes 141
+if [ -c /dev/full ]; then
+  "$lrqk" run -m "$M" --raw -p hello -n 4 </dev/null >/dev/full 2>"$tmp/err"
+  code=$?
+  expect full-disk 1
+fi

@@ -1,0 +1,65 @@
+# usage.sh - read by golden.sh: help, usage errors, exit codes; no model, no device.
+try none
+try version --version
+try help help
+try help-flag --help
+for c in run tokenize logits perplexity compare inspect devices; do try "help-$c" "$c" --help; done
+try help-unknown help rum
+try command-unknown rnu -m x
+try command-json bench -m x --json
+try flag-near run -m x --temprature 0
+try flag-dash run -m x -top-k 3
+try flag-other run -m x --prefill 3
+try flag-foreign run -m x -ngl 99
+try flag-far run -m x --zzz
+try flag-json run -m x --zzz --json
+try value-missing run -m x -n
+try value-word run -m x -n many
+try value-suffix run -m x -c 32KB
+try value-range run -m x --top-p 1.5
+try value-negative run -m x -n -2
+try value-big run -m x -c 99999999999
+try value-overflow run -m x -s 99999999999999999999
+try value-hex run -m x --temp 0x1
+try value-empty run -m x --temp ""
+try value-flag run -m x --raw=1
+try value-cache run -m x -p y --rank 5
+try value-policy run -m x -p y --attention some
+try model-missing run -p y
+try model-twice run -m x y
+try model-none run -m "$tmp/none.gguf" -p y
+try model-none-json run -m "$tmp/none.gguf" -p y --json
+try prompt-empty run -m x -p ""
+try prompt-none-json run -m x --json
+try prompt-file run -m x -f "$tmp/none.txt"
+try system-raw run -m x -p y --raw -sys z
+try logits-both logits -m x -p y --tokens 1
+try logits-empty logits -m x -p ""
+try policies-first compare -m x -p 1
+try policies-key compare -m x --policies rank=16
+try policies-colon compare -m x --policies full,lrqk:
+try policies-empty compare -m x --policies full,,lrqk
+try policies-name compare -m x --policies full,some
+try policies-value compare -m x --policies "lrqk:dense-layers=0,3-5,rank=5" --json
+try devices-word devices x
+
+LRQK_TEMP=hot
+export LRQK_TEMP
+try env-bad run -m x -p y
+LRQK_TEMP= LRQK_JSON=1 LRQK_MODEL=$tmp/env.gguf
+export LRQK_JSON LRQK_MODEL
+try env-model run -p y
+unset LRQK_TEMP LRQK_JSON LRQK_MODEL
+
+printf 'GGUF' >"$tmp/short.gguf"
+try model-short run -m "$tmp/short.gguf" -p y --json
+printf 'no model' >"$tmp/text.gguf"
+try model-text inspect "$tmp/text.gguf"
+
+if [ -c /dev/full ]; then
+  "$lrqk" help >/dev/full 2>"$tmp/err"
+  code=$?
+  expect full-disk 1
+  grep -q "No space left" "$tmp/err" || code=1000
+  expect full-disk-message 1
+fi
