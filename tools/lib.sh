@@ -20,8 +20,7 @@ quietly() {
   log=$(mktemp)
   if "$@" > "$log" 2>&1 < /dev/null; then rm -f "$log"; return; fi
   tail -n 30 "$log" >&2
-  rm -f "$log"
-  die "this failed: $*" "$hint"
+  die "this failed: $*" "$hint" "all that it said: $log"
 }
 
 # Installs those Debian packages that are missing.
