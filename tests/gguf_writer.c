@@ -1,0 +1,315 @@
+/* gguf_writer.c - see gguf_writer.h. */
+#include "gguf_writer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "base/utf8.h"
+
+static void put(struct gguf_bytes *b, const void *data, size_t n) {
+  if (b->n + n > b->cap) {
+    b->cap = 2 * b->cap + n + 256;
+    b->data = realloc(b->data, b->cap);
+    if (!b->data) abort();
+  }
+  if (n && data) memcpy(b->data + b->n, data, n);
+  else if (n) memset(b->data + b->n, 0, n);
+  b->n += n;
+}
+
+static void put_u32(struct gguf_bytes *b, uint32_t v) { put(b, &v, 4); }
+static void put_u64(struct gguf_bytes *b, uint64_t v) { put(b, &v, 8); }
+
+static void put_string(struct gguf_bytes *b, const char *s) {
+  put_u64(b, strlen(s));
+  put(b, s, strlen(s));
+}
+
+void writer_raw(struct gguf_writer *w, const char *key, uint32_t type, const void *value, size_t bytes) {
+  put_string(&w->keys, key);
+  put_u32(&w->keys, type);
+  put(&w->keys, value, bytes);
+  w->n_keys++;
+}
+
+void writer_u32(struct gguf_writer *w, const char *key, uint32_t v) { writer_raw(w, key, GGUF_U32, &v, 4); }
+void writer_f32(struct gguf_writer *w, const char *key, float v) { writer_raw(w, key, GGUF_F32, &v, 4); }
+void writer_bool(struct gguf_writer *w, const char *key, bool v) { writer_raw(w, key, GGUF_BOOL, &(uint8_t){ v }, 1); }
+
+void writer_string(struct gguf_writer *w, const char *key, const char *v) {
+  writer_raw(w, key, GGUF_STRING, NULL, 0);
+  put_string(&w->keys, v);
+}
+
+static void array_head(struct gguf_writer *w, const char *key, enum gguf_value_type element, uint64_t n) {
+  writer_raw(w, key, GGUF_ARRAY, NULL, 0);
+  put_u32(&w->keys, (uint32_t)element);
+  put_u64(&w->keys, n);
+}
+
+void writer_strings(struct gguf_writer *w, const char *key, const char *const *v, uint64_t n) {
+  array_head(w, key, GGUF_STRING, n);
+  for (uint64_t i = 0; i < n; i++) put_string(&w->keys, v[i]);
+}
+
+void writer_array(struct gguf_writer *w, const char *key, enum gguf_value_type element, const void *v, uint64_t n) {
+  static const uint8_t size[] = { 1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8 };
+  array_head(w, key, element, n);
+  put(&w->keys, v, n * size[element]);
+}
+
+void writer_tensor_at(struct gguf_writer *w, const char *name, uint32_t type, uint32_t n_dims, const uint64_t *dims, uint64_t offset) {
+  put_string(&w->tensors, name);
+  put_u32(&w->tensors, n_dims);
+  for (uint32_t i = 0; i < n_dims; i++) put_u64(&w->tensors, dims[i]);
+  put_u32(&w->tensors, type);
+  put_u64(&w->tensors, offset);
+  w->n_tensors++;
+}
+
+void writer_tensor(struct gguf_writer *w, const char *name, uint32_t type, uint32_t n_dims, const uint64_t *dims, const void *data,
+                   size_t bytes) {
+  uint32_t align = w->alignment ? w->alignment : 32;
+  put(&w->data, NULL, (align - w->data.n % align) % align);
+  writer_tensor_at(w, name, type, n_dims, dims, w->data.n);
+  put(&w->data, data, bytes);
+}
+
+/* ---- quantisers: the plain rule of each type, to nearest */
+
+static void quantise_q8_0(struct gguf_bytes *out, const float *v) {
+  float max = 0;
+  for (int i = 0; i < 32; i++) max = fmaxf(max, fabsf(v[i]));
+  uint16_t d = float_to_half(max / 127);
+  float s = half_to_float(d);
+  int8_t q[32];
+  for (int i = 0; i < 32; i++) q[i] = (int8_t)(s > 0 ? fminf(fmaxf(rintf(v[i] / s), -127), 127) : 0);
+  put(out, &d, 2);
+  put(out, q, 32);
+}
+
+static void quantise_q4_1(struct gguf_bytes *out, const float *v) {
+  float min = v[0], max = v[0];
+  for (int i = 1; i < 32; i++) { min = fminf(min, v[i]); max = fmaxf(max, v[i]); }
+  uint16_t dm[2] = { float_to_half((max - min) / 15), float_to_half(min) };
+  float d = half_to_float(dm[0]), m = half_to_float(dm[1]);
+  uint8_t q[16] = { 0 };
+  for (int i = 0; i < 32; i++) {
+    unsigned n = (unsigned)(d > 0 ? fminf(fmaxf(rintf((v[i] - m) / d), 0), 15) : 0);
+    q[i % 16] |= (uint8_t)(n << 4 * (i / 16));
+  }
+  put(out, dm, 4);
+  put(out, q, 16);
+}
+
+void writer_matrix(struct gguf_writer *w, const char *name, uint32_t type, uint64_t k, uint64_t rows, const float *v) {
+  struct gguf_bytes b = { 0 };
+  for (uint64_t i = 0; i < k * rows;) {
+    switch (type) {
+      case TYPE_F32: put(&b, v + i, 4); i++; break;
+      case TYPE_F16: put(&b, &(uint16_t){ float_to_half(v[i]) }, 2); i++; break;
+      case TYPE_Q8_0: quantise_q8_0(&b, v + i); i += 32; break;
+      case TYPE_Q4_1: quantise_q4_1(&b, v + i); i += 32; break;
+      default: abort();
+    }
+  }
+  writer_tensor(w, name, type, rows > 1 ? 2 : 1, (const uint64_t[]){ k, rows }, b.data, b.n);
+  free(b.data);
+}
+
+/* ---- files */
+
+unsigned char *writer_file(const struct gguf_writer *w, size_t *n, size_t *tensor_data) {
+  struct gguf_bytes b = { 0 };
+  uint32_t align = w->alignment ? w->alignment : 32;
+  put(&b, "GGUF", 4);
+  put_u32(&b, w->version ? w->version : 3);
+  put_u64(&b, w->n_tensors);
+  put_u64(&b, w->n_keys + (w->alignment != 0));
+  put(&b, w->keys.data, w->keys.n);
+  if (w->alignment) {
+    put_string(&b, "general.alignment");
+    put_u32(&b, GGUF_U32);
+    put_u32(&b, w->alignment);
+  }
+  put(&b, w->tensors.data, w->tensors.n);
+  if (w->n_tensors) put(&b, NULL, (align - b.n % align) % align);
+  if (tensor_data) *tensor_data = b.n;
+  put(&b, w->data.data, w->data.n);
+  *n = b.n;
+  return b.data;
+}
+
+static void save(unsigned char *data, size_t n, const char *path) {
+  FILE *f = fopen(path, "wb");
+  if (!f || fwrite(data, 1, n, f) != n || fclose(f)) abort();
+  free(data);
+}
+
+void writer_save(const struct gguf_writer *w, const char *path) {
+  size_t n;
+  unsigned char *data = writer_file(w, &n, NULL);
+  save(data, n, path);
+}
+
+void writer_free(struct gguf_writer *w) {
+  free(w->keys.data);
+  free(w->tensors.data);
+  free(w->data.data);
+  *w = (struct gguf_writer){ 0 };
+}
+
+/* ---- tiny models */
+
+uint64_t writer_random(uint64_t *state) {
+  uint64_t z = *state += 0x9e3779b97f4a7c15u;
+  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+  return z ^ z >> 31;
+}
+
+float writer_gauss(uint64_t *state) {
+  float sum = 0;
+  for (int i = 0; i < 3; i++) {
+    uint64_t r = writer_random(state);
+    for (int j = 0; j < 4; j++, r >>= 16) sum += (float)(r & 0xffff) / 65536.0f - 0.5f;
+  }
+  return sum;                        /* 12 uniforms of variance 1/12 */
+}
+
+struct tiny_model tiny_model_defaults(const struct tiny_model *t) {
+  struct tiny_model m = *t;
+  if (!m.layers) m.layers = 2;
+  if (!m.embd) m.embd = 64;
+  if (!m.ff) m.ff = 128;
+  if (!m.heads) m.heads = 4;
+  if (!m.kv_heads) m.kv_heads = m.heads % 2 ? 1 : 2;
+  if (!m.vocab) m.vocab = 288;
+  if (!m.ctx) m.ctx = 512;
+  if (m.rope_base <= 0) m.rope_base = 10000;
+  return m;
+}
+
+void tiny_model_keys(struct gguf_writer *w, const struct tiny_model *tiny) {
+  struct tiny_model t = tiny_model_defaults(tiny);
+  writer_string(w, "general.architecture", "llama");
+  writer_string(w, "general.name", "tiny");
+  writer_u32(w, "llama.block_count", t.layers);
+  writer_u32(w, "llama.context_length", t.ctx);
+  writer_u32(w, "llama.embedding_length", t.embd);
+  writer_u32(w, "llama.feed_forward_length", t.ff);
+  writer_u32(w, "llama.attention.head_count", t.heads);
+  writer_u32(w, "llama.attention.head_count_kv", t.kv_heads);
+  if (t.head_size) writer_u32(w, "llama.attention.key_length", t.head_size);
+  if (t.head_size) writer_u32(w, "llama.attention.value_length", t.head_size);
+  if (t.rope_dims) writer_u32(w, "llama.rope.dimension_count", t.rope_dims);
+  writer_f32(w, "llama.rope.freq_base", t.rope_base);
+  writer_f32(w, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
+  writer_u32(w, "llama.vocab_size", t.vocab);
+}
+
+/* GPT-2's alphabet: printable bytes stand for themselves, the others for U+0100 and on, in order. */
+static void byte_token(unsigned byte, char out[8]) {
+  uint32_t c = 0, next = 256;
+  for (unsigned b = 0; b <= byte; b++) {
+    bool plain = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
+    c = plain ? b : next++;
+  }
+  out[utf8_encode(c, out)] = 0;
+}
+
+void tiny_model_vocabulary(struct gguf_writer *w, uint32_t n) {
+  static const char *const special[] = { "<|endoftext|>", "<|im_start|>", "<|im_end|>" };
+  static const char *const merged[] = { "th", "the", "he", "in" }, *const merges[] = { "t h", "th e", "h e", "i n" };
+  char (*text)[16] = calloc(n, sizeof *text);
+  const char **tokens = calloc(n, sizeof *tokens);
+  int32_t *types = calloc(n, sizeof *types);
+  if (!text || !tokens || !types) abort();
+  for (uint32_t i = 0; i < n; i++) {
+    types[i] = i < 260 ? 1 : 3;
+    if (i < 256) byte_token(i, text[i]);
+    else if (i < 260) strcpy(text[i], merged[i - 256]);
+    else if (i < 263) strcpy(text[i], special[i - 260]);
+    else snprintf(text[i], sizeof text[i], "<|u%u|>", i);
+    tokens[i] = text[i];
+  }
+  writer_string(w, "tokenizer.ggml.model", "gpt2");
+  writer_string(w, "tokenizer.ggml.pre", "smollm");
+  writer_strings(w, "tokenizer.ggml.tokens", tokens, n);
+  writer_array(w, "tokenizer.ggml.token_type", GGUF_I32, types, n);
+  writer_strings(w, "tokenizer.ggml.merges", merges, 4);
+  if (n > 262) {
+    writer_u32(w, "tokenizer.ggml.bos_token_id", 261);
+    writer_u32(w, "tokenizer.ggml.eos_token_id", 262);
+  }
+  writer_bool(w, "tokenizer.ggml.add_bos_token", false);
+  writer_string(w, "tokenizer.chat_template", "{% for m in messages %}"
+                                              "{{'<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>' + '\\n'}}{% endfor %}"
+                                              "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}");
+  free(text);
+  free(tokens);
+  free(types);
+}
+
+static void random_matrix(struct gguf_writer *w, const char *name, uint32_t type, uint64_t k, uint64_t rows, uint64_t *seed) {
+  float *v = malloc(k * rows * sizeof *v), scale = 1.0f / sqrtf((float)k);
+  if (!v) abort();
+  for (uint64_t i = 0; i < k * rows; i++) v[i] = scale * writer_gauss(seed);
+  writer_matrix(w, name, type, k, rows, v);
+  free(v);
+}
+
+static void norm_vector(struct gguf_writer *w, const char *name, uint32_t n, uint64_t *seed) {
+  float *v = malloc(n * sizeof *v);
+  if (!v) abort();
+  for (uint32_t i = 0; i < n; i++) v[i] = 1 + 0.1f * writer_gauss(seed);
+  writer_matrix(w, name, TYPE_F32, n, 1, v);
+  free(v);
+}
+
+void tiny_model_tensors(struct gguf_writer *w, const struct tiny_model *tiny) {
+  struct tiny_model t = tiny_model_defaults(tiny);
+  uint32_t d = t.head_size ? t.head_size : t.embd / t.heads, embd_type = t.embd_type ? t.embd_type - 1 : t.type;
+  uint32_t v_type = t.v_type ? t.v_type - 1 : t.type;
+  uint64_t seed = t.seed;
+  random_matrix(w, "token_embd.weight", embd_type, t.embd, t.vocab, &seed);
+  norm_vector(w, "output_norm.weight", t.embd, &seed);
+  if (t.untied) random_matrix(w, "output.weight", embd_type, t.embd, t.vocab, &seed);
+  for (uint32_t i = 0; i < t.layers; i++) {
+    const struct { const char *name; uint32_t type, k, rows; } m[] = {
+      { "attn_q", t.type, t.embd, t.heads * d },    { "attn_k", t.type, t.embd, t.kv_heads * d },
+      { "attn_v", v_type, t.embd, t.kv_heads * d }, { "attn_output", t.type, t.heads * d, t.embd },
+      { "ffn_gate", t.type, t.embd, t.ff },         { "ffn_up", t.type, t.embd, t.ff },
+      { "ffn_down", t.type, t.ff, t.embd },
+    };
+    char name[64];
+    for (size_t j = 0; j < sizeof m / sizeof m[0]; j++) {
+      snprintf(name, sizeof name, "blk.%u.%s.weight", i, m[j].name);
+      random_matrix(w, name, m[j].type, m[j].k, m[j].rows, &seed);
+    }
+    snprintf(name, sizeof name, "blk.%u.attn_norm.weight", i);
+    norm_vector(w, name, t.embd, &seed);
+    snprintf(name, sizeof name, "blk.%u.ffn_norm.weight", i);
+    norm_vector(w, name, t.embd, &seed);
+  }
+}
+
+unsigned char *tiny_model_file(const struct tiny_model *tiny, size_t *n) {
+  struct tiny_model t = tiny_model_defaults(tiny);
+  struct gguf_writer w = { 0 };
+  tiny_model_keys(&w, &t);
+  if (!t.no_vocabulary) tiny_model_vocabulary(&w, t.vocab);
+  tiny_model_tensors(&w, &t);
+  unsigned char *file = writer_file(&w, n, NULL);
+  writer_free(&w);
+  return file;
+}
+
+void tiny_model_save(const struct tiny_model *t, const char *path) {
+  size_t n;
+  unsigned char *data = tiny_model_file(t, &n);
+  save(data, n, path);
+}
