@@ -1,0 +1,63 @@
+// proxy_dot.h - scores of TN adjacent tokens for the G query heads of a list; score_stat.k is built on it.
+// acc[i * TN + j] (private, the caller's) = query proxy `list * G + i` times proxy row `row0 + min(t + j, last)`: rows beyond
+// the last are masked by the caller.  Wants LD names qh, px, sc; SPECs G, RW, TN; PROXY.  row0 and t are even.
+#ifdef PROXY
+#define PROXY_DOT(acc, list, row0, t, last) {                                                   \
+    PROXY_ACC                                                                                   \
+    for (uint i_ = 0u; i_ < G; i_++)                                                            \
+      for (uint j_ = 0u; j_ < TN; j_++) PROXY_AT(acc, i_ * TN + j_) = PROXY_ZERO;               \
+    for (uint c_ = 0u; c_ < RW; c_++) {                                                         \
+      uint4 w_[TN];                                                                             \
+      for (uint j_ = 0u; j_ < TN; j_++) w_[j_] = LD(px, ((row0) + min((t) + j_, last)) * RW + c_); \
+      PROXY_PARTS(acc, list, c_)                                                                \
+    }                                                                                           \
+    PROXY_FINISH(acc, row0, t, last)                                                            \
+  }
+
+// Four coordinates: value `k4` of each row against float4 `part` of the query proxies' row.
+#define PROXY_PART(acc, list, part, k4) {                                                       \
+    float4 k_[TN];                                                                              \
+    for (uint j_ = 0u; j_ < TN; j_++) k_[j_] = k4;                                              \
+    for (uint i_ = 0u; i_ < G; i_++) {                                                          \
+      float4 q_ = LD(qh, ((list) * G + i_) * (RW * PROXY_F4) + (part));                         \
+      for (uint j_ = 0u; j_ < TN; j_++) PROXY_MAC(PROXY_AT(acc, i_ * TN + j_), q_, k_[j_]);     \
+    }                                                                                           \
+  }
+
+#if PROXY == 8
+#define PROXY_F4                4u          /* float4s of a query proxy for one uint4 of a row */
+#define PROXY_PARTS(acc, list, c)                                                               \
+    PROXY_PART(acc, list, (c) * 4u,      I8_4(w_[j_].x)) PROXY_PART(acc, list, (c) * 4u + 1u, I8_4(w_[j_].y)) \
+    PROXY_PART(acc, list, (c) * 4u + 2u, I8_4(w_[j_].z)) PROXY_PART(acc, list, (c) * 4u + 3u, I8_4(w_[j_].w))
+#define PROXY_FINISH(acc, row0, t, last)                                                        \
+    for (uint j_ = 0u; j_ < TN; j_ += 2u) {                                                     \
+      float2 s_ = h2f(LD(sc, ((row0) + min((t) + j_, last)) / 2u));                             \
+      for (uint i_ = 0u; i_ < G; i_++) {                                                        \
+        acc[i_ * TN + j_] = PROXY_SUM(acc, i_ * TN + j_) * s_.x;                                \
+        acc[i_ * TN + j_ + 1u] = PROXY_SUM(acc, i_ * TN + j_ + 1u) * s_.y;                      \
+      }                                                                                         \
+    }
+#else
+#define PROXY_F4                2u
+#define PROXY_PARTS(acc, list, c)                                                               \
+    PROXY_PART(acc, list, (c) * 2u,      H4(w_[j_].x, w_[j_].y))                                \
+    PROXY_PART(acc, list, (c) * 2u + 1u, H4(w_[j_].z, w_[j_].w))
+#define PROXY_FINISH(acc, row0, t, last)                                                        \
+    for (uint i_ = 0u; i_ < G; i_++)                                                            \
+      for (uint j_ = 0u; j_ < TN; j_++) acc[i_ * TN + j_] = PROXY_SUM(acc, i_ * TN + j_);
+#endif
+
+#ifdef RK_CL                                /* OpenCL on CPUs compiles one lane at a time: float4 sums, one horizontal add */
+#define PROXY_ACC               float4 sum_[G * TN];
+#define PROXY_AT(acc, i)        sum_[i]
+#define PROXY_ZERO              F4S(0.0f)
+#define PROXY_SUM(acc, i)       (sum_[i].x + sum_[i].y + sum_[i].z + sum_[i].w)
+#define PROXY_MAC(a, q, k)      a += (q) * (k)
+#else
+#define PROXY_ACC
+#define PROXY_AT(acc, i)        acc[i]
+#define PROXY_ZERO              0.0f
+#define PROXY_SUM(acc, i)       acc[i]
+#define PROXY_MAC(a, q, k)      a += dot(q, k)
+#endif
+#endif
