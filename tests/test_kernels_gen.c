@@ -1,5 +1,6 @@
 /* kernel_info against the kernels it is made of: one that is known by heart, and what must hold for all of them. */
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
