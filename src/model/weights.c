@@ -143,7 +143,7 @@ static enum lrqk_status allocate(struct loader *l, struct view *out, uint64_t si
     return LRQK_OK;
   }
   uint64_t max = l->m->dev->caps.info.max_allocation, block = l->device_bytes < POOL_BLOCK ? l->device_bytes : POOL_BLOCK;
-  l->m->pool.block_size = max && block > max ? max : block;
+  l->m->pool.block_size = (max && block > max ? max : block) / VIEW_ALIGN * VIEW_ALIGN;
   l->device_bytes -= padded;
   return pool_alloc(out, &l->m->pool, size);
 }
@@ -166,14 +166,11 @@ static enum lrqk_status load_vector(struct loader *l, enum weight_id id, uint32_
   return s == LRQK_OK ? advance(l, t->bytes) : s;
 }
 
-/* Groups per piece: about PIECE bytes, and such that every piece of both planes begins at a multiple of VIEW_ALIGN. */
+/* Groups per piece: about PIECE bytes. */
 static uint32_t piece_groups(const struct repack_type *type, uint32_t rows, uint32_t k) {
-  uint32_t step = 1, groups = repack_groups(type, k);
-  uint64_t bytes = type->scale_bytes ? repack_scale_bytes(type, rows, 1) : repack_q_bytes(type, rows, k, 1);   /* scale divides q */
-  while (step < VIEW_ALIGN && step * bytes % VIEW_ALIGN) step *= 2;
-  uint64_t per = (uint64_t)type->group / type->block * type->q_bytes * rows * step;
-  uint64_t n = per < PIECE ? PIECE / per * step : step;
-  return n < groups ? (uint32_t)n : groups;
+  uint64_t n = PIECE / ((uint64_t)type->group / type->block * type->q_bytes * rows);
+  uint32_t groups = repack_groups(type, k);
+  return n < 1 ? 1 : n < groups ? (uint32_t)n : groups;
 }
 
 /* Rows row0 .. row0 + part->rows of the tensors stacked on each other: groups g0 .. g0 + n of them, into planes that
