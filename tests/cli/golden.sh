@@ -16,13 +16,13 @@ for v in $(env | sed -n 's/^\(LRQK_[A-Z_]*\)=.*/\1/p'); do unset "$v"; done
 # What differs between machines and runs: places of files, times and rates.
 normal() {
   sed -e "s#$M#MODEL#g" -e "s#$tmp#TMP#g" \
-    -e 's/\("[a-z_]*_\(ms\|ms_per_token\|per_s\)": \)[0-9.e+-]*/\1TIME/g' -e 's/[0-9.]* s\b/TIME s/g' -e 's/[0-9.-]* tokens\/s/RATE tokens\/s/g' \
-    -e '/warning: .*software/d'
+    -e 's/\("[a-z_]*_\(ms\|ms_per_token\|per_s\)": \)[0-9.e+nul-]*/\1TIME/g' -e 's/"seed": [0-9]*/"seed": SEED/' \
+    -e 's/[0-9.]* s\b/TIME s/g' -e 's/[0-9.-]* tokens\/s/RATE tokens\/s/g' -e '/warning: .*software/d'
 }
 
 # check NAME: compares what `try` left behind.
 check() {
-  { echo "exit $code"; echo "--- stdout"; normal <"$tmp/out"; echo "--- stderr"; normal <"$tmp/err"; } >"$tmp/got"
+  { echo "exit $code"; echo "--- stdout"; normal <"$tmp/out"; echo; echo "--- stderr"; normal <"$tmp/err"; } >"$tmp/got"
   ran=$((ran + 1))
   if [ "$update" ]; then
     mkdir -p "$here/expected"

@@ -3,6 +3,7 @@
 #include "ui.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -35,7 +36,14 @@ double ui_now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* A standard descriptor that is closed would be given to the next file that is opened, and be written to. */
+static void hold_descriptors(void) {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+    if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY) < 0) return;
+}
+
 void ui_init(struct ui *u) {
+  hold_descriptors();
   *u = (struct ui){0};
   u->terminal = isatty(STDERR_FILENO);
   u->phase = -1;
