@@ -1,0 +1,335 @@
+/* Host back end: the kernels of token selection, residency and proxies in plain C, the oracle that the drivers are tested
+ * against.  The host device calls host_NAME(call) for shaders/NAME.k, whose head says what buffers and parameters mean.
+ * What devices must agree on bit for bit (rows, proxies, lists, slots) is exact here; scores are summed in double. */
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "device/kernels.h"
+#include "shaders/step.h"
+
+enum { COUNT_WORDS = 32 };        /* of a share, per digit */
+enum { MAX_SLOT_WORDS = 1024 };   /* words of a slot bitmap: a workgroup has at most 1024 lanes of 32 list entries */
+
+static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+static uint32_t max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
+
+/* ---- pairs */
+
+static uint32_t pair_a(uint32_t neox, uint32_t rot, uint32_t i) { return neox && i < rot / 2 ? i : 2 * i; }
+static uint32_t pair_b(uint32_t neox, uint32_t rot, uint32_t i) { return neox && i < rot / 2 ? i + rot / 2 : 2 * i + 1; }
+
+void host_pair_energy(const struct host_call *c) {
+  const struct pair_energy_params *p = c->params;
+  const float *q = c->buf[0];
+  const uint16_t *kv = c->buf[1];
+  float *en = c->buf[2];
+  uint32_t pairs = p->d / 2;
+  for (uint32_t h = 0; h < p->hk; h++)
+    for (uint32_t i = 0; i < pairs; i++) {
+      uint32_t a = pair_a(c->spec[1], p->rot, i), b = pair_b(c->spec[1], p->rot, i);
+      float *sum_q = en + (size_t)h * p->d + i, *sum_k = sum_q + pairs;
+      for (uint32_t t = 0; t < p->rows; t++) {
+        const float *heads = q + ((size_t)h * p->rows + t) * p->g * p->d;
+        const uint16_t *key = kv + ((size_t)(p->row0 + t) * p->hk + h) * 2 * p->d;
+        float e = 0, u = half_to_float(key[a]), v = half_to_float(key[b]);
+        for (uint32_t j = 0; j < p->g; j++) e += heads[j * p->d + a] * heads[j * p->d + a] + heads[j * p->d + b] * heads[j * p->d + b];
+        *sum_q += e;
+        *sum_k += u * u + v * v;
+      }
+    }
+}
+
+void host_pair_choose(const struct host_call *c) {
+  const struct pair_choose_params *p = c->params;
+  uint32_t pairs = p->d / 2;
+  for (uint32_t h = 0; h < c->groups[0]; h++) {
+    const float *en = (const float *)c->buf[0] + (size_t)h * p->d;
+    uint32_t *tab = (uint32_t *)c->buf[1] + (size_t)h * p->rank, at = 0;
+    for (uint32_t i = 0; i < pairs && at < p->rank; i++) {
+      float mine = en[i] * en[pairs + i];
+      uint32_t better = 0;
+      for (uint32_t j = 0; j < pairs; j++) {
+        float other = en[j] * en[pairs + j];
+        better += other > mine || (other == mine && j < i);
+      }
+      if (better >= p->rank / 2) continue;
+      tab[at++] = pair_a(c->spec[1], p->rot, i);
+      tab[at++] = pair_b(c->spec[1], p->rot, i);
+    }
+  }
+}
+
+/* ---- proxies */
+
+struct plane { bool int8; uint32_t hk, page, rank, rw; };   /* the proxies of a page */
+
+static void *row_of(const struct plane *s, void *px, uint32_t h, uint32_t t) { return (char *)px + ((size_t)h * s->page + t) * s->rw * 16; }
+
+static uint16_t *scale_of(const struct plane *s, void *px, uint32_t h, uint32_t t) {
+  return (uint16_t *)px + (size_t)s->hk * s->page * s->rw * 8 + (size_t)h * s->page + t;
+}
+
+/* key [d] fp16, tab [rank] coordinates -> proxy row of token t (within the page) of KV head h. */
+static void proxy_row(const struct plane *s, void *px, uint32_t h, uint32_t t, const uint16_t *key, const uint32_t *tab) {
+  if (!s->int8) {
+    uint16_t *row = row_of(s, px, h, t);
+    for (uint32_t i = 0; i < s->rw * 8; i++) row[i] = i < s->rank ? key[tab[i]] : 0;
+    return;
+  }
+  float most = 0;
+  for (uint32_t i = 0; i < s->rank; i++) most = fmaxf(most, fabsf(half_to_float(key[tab[i]])));
+  uint16_t scale = float_to_half(most / 127.0f);
+  float inverse = scale ? 1.0f / half_to_float(scale) : 0.0f;
+  int8_t *row = row_of(s, px, h, t);
+  for (uint32_t i = 0; i < s->rw * 16; i++)
+    row[i] = i < s->rank ? (int8_t)fminf(fmaxf(rintf(half_to_float(key[tab[i]]) * inverse), -127.0f), 127.0f) : 0;
+  *scale_of(s, px, h, t) = scale;
+}
+
+void host_proxy_build(const struct host_call *c) {
+  const struct proxy_build_params *p = c->params;
+  struct plane s = { c->id == KERNEL_PROXY_BUILD_I8, p->hk, p->page, p->rank, p->rw };
+  const uint16_t *kv = c->buf[0];
+  const uint32_t *tab = c->buf[1];
+  for (uint32_t h = 0; h < p->hk; h++) {
+    for (uint32_t t = 0; t < p->n; t++)
+      proxy_row(&s, c->buf[2], h, t, kv + ((size_t)t * p->hk + h) * 2 * p->d, tab + (size_t)h * p->rank);
+    if (s.int8 && p->n % 2) *scale_of(&s, c->buf[2], h, p->n) = 0;
+  }
+}
+
+void host_token_append(const struct host_call *c) {
+  const struct token_append_params *p = c->params;
+  const uint32_t *step = c->buf[3], g = c->spec[1];
+  uint32_t hk = p->lists / p->share, t = step[STEP_POS] - p->page0;
+  bool int8 = c->id == KERNEL_TOKEN_APPEND_I8;
+  struct plane s = { int8, hk, p->page, p->rank, p->rw };
+  size_t row = (size_t)2 * p->d, values = p->rw * (int8 ? 16 : 8);
+  for (uint32_t list = 0; list < p->lists; list++) {
+    uint32_t h = list / p->share;
+    const uint16_t *key = (const uint16_t *)c->buf[1] + h * row;
+    const uint32_t *tab = (const uint32_t *)c->buf[2] + (size_t)h * p->rank;
+    memcpy((uint16_t *)c->buf[4] + ((size_t)list * p->slots + step[STEP_RING]) * row, key, row * 2);
+    if (list % p->share == 0) memcpy((uint16_t *)c->buf[5] + ((size_t)t * hk + h) * row, key, row * 2);
+    if (!p->rank) continue;
+    if (list % p->share == 0) proxy_row(&s, c->buf[6], h, t, key, tab);
+    for (uint32_t j = list * g; j < (list + 1) * g; j++) {
+      const float *q = (const float *)c->buf[0] + (size_t)j * p->d;
+      float *out = (float *)c->buf[7] + j * values;
+      for (uint32_t i = 0; i < values; i++) out[i] = i < p->rank ? q[tab[i]] * p->scale : 0.0f;
+    }
+  }
+}
+
+void host_ring_fill(const struct host_call *c) {
+  const struct ring_fill_params *p = c->params;
+  uint32_t hk = p->lists / p->share;
+  size_t row = (size_t)p->d4 * 16;
+  for (uint32_t t = p->a; t < p->b; t++)
+    for (uint32_t list = 0; list < p->lists; list++)
+      memcpy((char *)c->buf[1] + ((size_t)list * p->slots + t % p->w) * row,
+             (const char *)c->buf[0] + ((size_t)(t - p->page0) * hk + list / p->share) * row, row);
+}
+
+/* ---- scores and keys */
+
+/* Query proxy (a row of values) times the proxy row of token t. */
+static float proxy_score(const struct plane *s, void *px, void *scales, const float *q, uint32_t h, uint32_t t) {
+  double sum = 0;
+  if (!s->int8) {
+    const uint16_t *row = row_of(s, px, h, t);
+    for (uint32_t i = 0; i < s->rw * 8; i++) sum += (double)q[i] * half_to_float(row[i]);
+    return (float)sum;
+  }
+  const int8_t *row = row_of(s, px, h, t);
+  for (uint32_t i = 0; i < s->rw * 16; i++) sum += (double)q[i] * row[i];
+  return (float)(sum * half_to_float(((const uint16_t *)scales)[(size_t)h * s->page + t]));
+}
+
+/* One share [begin, end) of a page for one query head: out = its statistics, score its fp16 row from the page's start. */
+static void stat_share(const struct host_call *c, const struct plane *s, const float *q, uint32_t h, uint32_t begin, uint32_t end,
+                       float *out, uint16_t *score) {
+  uint32_t wg = c->spec[0], tn = c->spec[3];
+  float *ref = out + 2;
+  for (uint32_t lane = 0; lane < wg; lane++) {   /* the maximum of its first tokens */
+    uint32_t t0 = begin + lane * tn;
+    ref[lane] = t0 < end ? proxy_score(s, c->buf[1], c->buf[2], q, h, t0) : 0;
+    for (uint32_t t = t0 + 1; t < min_u32(t0 + tn, end); t++) ref[lane] = fmaxf(ref[lane], proxy_score(s, c->buf[1], c->buf[2], q, h, t));
+  }
+  float most = -1e30f;
+  for (uint32_t t = begin; t < end; t++) {
+    float r = ref[(t - begin) / tn % wg];
+    score[t] = float_to_half(fminf(proxy_score(s, c->buf[1], c->buf[2], q, h, t) - r, 65504.0f));
+    most = fmaxf(most, half_to_float(score[t]) + r);
+  }
+  double sum = 0;
+  for (uint32_t t = begin; t < end; t++) sum += exp((double)(half_to_float(score[t]) + ref[(t - begin) / tn % wg]) - most);
+  out[0] = most;
+  out[1] = (float)sum;
+}
+
+void host_score_stat(const struct host_call *c) {
+  const struct score_stat_params *p = c->params;
+  uint32_t wg = c->spec[0], g = c->spec[1], n = min_u32(((const uint32_t *)c->buf[5])[STEP_CAND] - p->page0, p->page);
+  bool int8 = c->id == KERNEL_SCORE_STAT_I8;
+  struct plane s = { .int8 = int8, .page = p->page, .rw = c->spec[2] };
+  for (uint32_t head = 0; head < c->groups[1] * g; head++)
+    for (uint32_t x = 0; x < c->groups[0]; x++) {
+      const float *q = (const float *)c->buf[0] + (size_t)head * s.rw * (int8 ? 16 : 8);
+      float *out = (float *)c->buf[3] + ((size_t)head * p->parts + p->page0 / p->per + x) * (2 + wg);
+      uint16_t *score = (uint16_t *)c->buf[4] + (size_t)head * p->cap + p->page0;
+      stat_share(c, &s, q, head / g / p->share, x * p->per, min_u32((x + 1) * p->per, n), out, score);
+    }
+}
+
+/* Log of the sum of exp(score) over all candidates, from the statistics of the shares: [parts][2 + wg]. */
+static float log_sum(const float *ml, uint32_t parts, uint32_t wg) {
+  float most = -1e30f;
+  double sum = 0;
+  for (uint32_t j = 0; j < parts; j++) most = fmaxf(most, ml[(size_t)j * (2 + wg)]);
+  for (uint32_t j = 0; j < parts; j++) sum += ml[(size_t)j * (2 + wg) + 1] * exp((double)ml[(size_t)j * (2 + wg)] - most);
+  return (float)(most + log(sum));
+}
+
+static uint32_t key16(float score, uint32_t t, uint32_t n, uint32_t sinks) {
+  uint32_t bits;
+  memcpy(&bits, &score, 4);
+  return t >= n ? 0 : t < sinks ? 0xffff : min_u32(max_u32(bits >> 12, 0x30000) - 0x30000, 0xfffe);
+}
+
+void host_sel_keys(const struct host_call *c) {
+  const struct sel_keys_params *p = c->params;
+  uint32_t wg = c->spec[0], g = c->spec[1], tn = c->spec[2], n = ((const uint32_t *)c->buf[4])[STEP_CAND], parts = c->groups[0];
+  bool most = c->spec[3] != 0;
+  for (uint32_t list = 0; list < c->groups[1]; list++) {
+    uint16_t *key = (uint16_t *)c->buf[1] + (size_t)list * p->cap;
+    uint32_t *cnt = (uint32_t *)c->buf[2] + (size_t)list * parts * COUNT_WORDS;
+    float lse[64];
+    const float *ml = (const float *)c->buf[0] + (size_t)list * g * p->parts * (2 + wg);
+    for (uint32_t i = 0; i < g; i++) lse[i] = log_sum(ml + (size_t)i * p->parts * (2 + wg), p->parts, wg);
+    for (uint32_t j = 0; p->count && j < parts; j++) memset(cnt + j * COUNT_WORDS, 0, 15 * 4);
+    for (uint32_t t = 0; t < min_u32(p->per * parts, (n + 7) / 8 * 8); t++) {
+      uint32_t part = t / p->per, lane = t % p->per / tn % wg;
+      float x = 0;
+      for (uint32_t i = 0; i < g && t < n; i++) {
+        float ref = ml[((size_t)i * p->parts + part) * (2 + wg) + 2 + lane];
+        float e = expf(half_to_float(((const uint16_t *)c->buf[3])[(size_t)(list * g + i) * p->cap + t]) + ref - lse[i]);
+        x = most ? fmaxf(x, e) : x + e;
+      }
+      key[t] = (uint16_t)key16(most ? x : x * (1.0f / (float)g), t, n, p->sinks);
+      for (uint32_t i = 0; p->count && i < 15; i++) cnt[part * COUNT_WORDS + i] += key[t] >= (i + 1) << 12;
+    }
+  }
+}
+
+/* ---- the k largest keys */
+
+void host_sel_count(const struct host_call *c) {
+  const struct sel_count_params *p = c->params;
+  uint32_t nt = c->spec[1], n = ((const uint32_t *)c->buf[5])[STEP_CAND], want = min_u32(p->k, n), end = (n + 7) / 8 * 8;
+  for (uint32_t list = 0; list < c->groups[1]; list++) {
+    const uint16_t *key = (const uint16_t *)c->buf[0] + (size_t)list * p->cap;
+    const uint32_t *pcnt = (const uint32_t *)c->buf[1] + (size_t)list * p->parts * COUNT_WORDS;
+    uint32_t digit = 0;
+    for (uint32_t i = 0; i < 15; i++) {
+      uint32_t sum = 0;
+      for (uint32_t j = 0; j < p->parts; j++) sum += pcnt[j * COUNT_WORDS + i];
+      if (sum >= want) digit = i + 1;
+    }
+    uint32_t prefix = ((const uint32_t *)c->buf[2])[list] + (digit << (p->shift + 4));
+    for (uint32_t x = 0; x < c->groups[0]; x++)
+      for (uint32_t i = 0; i < nt; i++) {
+        uint32_t threshold = prefix + ((nt == 17 ? i : i + 1) << p->shift), sum = 0;
+        for (uint32_t t = x * p->per; t < min_u32((x + 1) * p->per, end); t++) sum += key[t] >= threshold;
+        ((uint32_t *)c->buf[3])[((size_t)list * c->groups[0] + x) * COUNT_WORDS + i] = sum;
+      }
+    ((uint32_t *)c->buf[4])[list] = prefix;
+  }
+}
+
+/* The min(k, n) largest of n keys, ties to the lowest token, in ascending order of tokens. */
+static void choose(const uint16_t *key, uint32_t n, uint32_t k, uint32_t *list) {
+  uint32_t want = min_u32(k, n), cut = 0, above = 0, at = 0;
+  for (uint32_t bit = 0x8000; bit; bit >>= 1) {   /* the largest cut with at least `want` keys >= cut */
+    uint32_t sum = 0;
+    for (uint32_t t = 0; t < n; t++) sum += key[t] >= (cut | bit);
+    if (sum >= want) cut |= bit;
+  }
+  for (uint32_t t = 0; t < n; t++) above += key[t] > cut;
+  uint32_t ties = want - above;
+  for (uint32_t t = 0; t < n; t++) {
+    if (key[t] < cut || (key[t] == cut && !ties)) continue;
+    ties -= key[t] == cut;
+    list[at++] = t;
+  }
+}
+
+void host_sel_emit(const struct host_call *c) {
+  const struct sel_emit_params *p = c->params;
+  for (uint32_t i = 0; i < c->groups[1]; i++)
+    choose((const uint16_t *)c->buf[0] + (size_t)i * p->cap, ((const uint32_t *)c->buf[4])[STEP_CAND], p->k,
+           (uint32_t *)c->buf[3] + (size_t)i * p->kstr);
+}
+
+void host_sel_one(const struct host_call *c) {
+  const struct sel_one_params *p = c->params;
+  for (uint32_t i = 0; i < c->groups[0]; i++)
+    choose((const uint16_t *)c->buf[0] + (size_t)i * p->cap, ((const uint32_t *)c->buf[2])[STEP_CAND], p->k,
+           (uint32_t *)c->buf[1] + (size_t)i * p->kstr);
+}
+
+void host_sel_all(const struct host_call *c) {
+  const struct sel_all_params *p = c->params;
+  for (uint32_t list = 0; list < c->groups[1]; list++)
+    for (uint32_t i = 0; i < ((const uint32_t *)c->buf[1])[STEP_CNT]; i++) ((uint32_t *)c->buf[0])[(size_t)list * p->kstr + i] = i;
+}
+
+/* ---- slots and rows */
+
+void host_residency(const struct host_call *c) {
+  const struct residency_params *p = c->params;
+  uint32_t count = ((const uint32_t *)c->buf[7])[STEP_CNT], old = ((const uint32_t *)c->buf[7])[STEP_OLD];
+  for (uint32_t h = 0; h < c->groups[0]; h++) {
+    size_t at = (size_t)h * p->kstr;
+    const uint32_t *list = (const uint32_t *)c->buf[0] + at;
+    const uint32_t *olist = (const uint32_t *)c->buf[1] + at, *oslot = (const uint32_t *)c->buf[2] + at;
+    uint32_t *slot = (uint32_t *)c->buf[3] + at, *miss = (uint32_t *)c->buf[4] + at * 2, *stat = (uint32_t *)c->buf[6] + h * 2;
+    uint32_t used[MAX_SLOT_WORDS] = { 0 }, misses = 0;
+    for (uint32_t i = 0, j = 0; i < count; i++) {
+      while (j < old && olist[j] < list[i]) j++;
+      if (j < old && olist[j] == list[i]) {
+        slot[i] = oslot[j];
+        used[oslot[j] / 32] |= 1u << oslot[j] % 32;
+      } else {
+        slot[i] = UINT32_MAX;
+      }
+    }
+    for (uint32_t i = 0, next = 0; i < count; i++) {
+      if (slot[i] != UINT32_MAX) continue;
+      while (used[next / 32] >> next % 32 & 1) next++;
+      slot[i] = next++;
+      miss[misses * 2] = list[i];
+      miss[misses * 2 + 1] = slot[i];
+      misses++;
+    }
+    ((uint32_t *)c->buf[5])[h] = misses;
+    stat[0] += count;
+    stat[1] += misses;
+  }
+}
+
+void host_gather(const struct host_call *c) {
+  const struct gather_params *p = c->params;
+  size_t row = (size_t)p->d4 * 16;
+  for (uint32_t list = 0; list < c->groups[1]; list++) {
+    const uint32_t *miss = (const uint32_t *)c->buf[1] + (size_t)list * p->kstr * 2;
+    for (uint32_t i = 0; i < ((const uint32_t *)c->buf[2])[list]; i++) {
+      uint32_t t = miss[i * 2], slot = miss[i * 2 + 1];
+      if (t < p->page0 || t - p->page0 >= p->page) continue;
+      memcpy((char *)c->buf[3] + ((size_t)list * p->slots + p->base + slot) * row,
+             (const char *)c->buf[0] + ((size_t)(t - p->page0) * p->hk + list / p->share) * row, row);
+    }
+  }
+}
