@@ -214,7 +214,8 @@ void host_attn_pv(const struct host_call *c) {
   const struct attn_pv_params *p = c->params;
   uint32_t d = c->spec[2] * 8;
   for (uint32_t h = 0; h < p->hk; h++) {
-    for (uint32_t i = 0; i < p->m; i++) memset((float *)c->buf[2] + (((size_t)h * p->m + i) * p->shares + p->share) * d, 0, d * sizeof(float));
+    for (uint32_t i = 0; i < p->m; i++)
+      memset((float *)c->buf[2] + (((size_t)h * p->m + i) * p->shares + p->share) * d, 0, d * sizeof(float));
     for (uint32_t t = 0; t < p->n; t++) {
       float v[D_MAX];
       halves_to_floats(v, kv_row(c, p->t0 + t, p->kstr, h, p->hstr) + d, d);

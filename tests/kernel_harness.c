@@ -1,0 +1,227 @@
+#include "kernel_harness.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/half.h"
+
+static struct {
+  struct device *dev[HARNESS_DEVICES];
+  const char *name[HARNESS_DEVICES];
+  size_t n;
+  int complaints;                                /* errors and warnings of the library and the drivers */
+  char shape[256];
+  uint64_t random;
+  void **memory;
+  size_t n_memory;
+} h;
+
+/* ---- devices */
+
+static void on_log(void *ud, enum lrqk_log_level level, const char *text) {
+  (void)ud;
+  if (level != LRQK_LOG_ERROR && level != LRQK_LOG_WARN) return;
+  fprintf(stderr, "%s\n", text);
+  h.complaints++;
+}
+
+static void open_one(const char *name, const char *select, int texel) {
+  struct log log = { on_log, NULL };
+  struct device_options opt = { .select = select, .texel = texel, .validate = getenv("LRQK_TEST_VALIDATE") != NULL };
+  enum lrqk_status s = device_open(&h.dev[h.n], &log, &opt);
+  ck_assert_msg(s == LRQK_OK, "no device \"%s\" (%s): install a Vulkan driver or configure with LRQK_VULKAN=OFF", select, name);
+  h.name[h.n++] = name;
+}
+
+void harness_open(void) {
+  memset(&h, 0, sizeof h);
+  h.random = 88172645463325252u;
+  open_one("host", "host", 0);
+  if (!kernel_info[KERNEL_ADD].spirv[0]) return;
+  open_one("vulkan, texel loads", "vulkan:", 1);
+  open_one("vulkan, storage-buffer loads", "vulkan:", -1);
+}
+
+void harness_close(void) {
+  for (size_t i = 0; i < h.n; i++) device_close(h.dev[i]);
+  for (size_t i = 0; i < h.n_memory; i++) free(h.memory[i]);
+  free(h.memory);
+  ck_assert_msg(h.complaints == 0, "%d errors and warnings were logged", h.complaints);
+  memset(&h, 0, sizeof h);
+}
+
+size_t harness_count(void) { return h.n; }
+struct device *harness_device(size_t i) { return h.dev[i]; }
+const char *harness_name(size_t i) { return h.name[i]; }
+
+void harness_case(const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(h.shape, sizeof h.shape, fmt, ap);
+  va_end(ap);
+}
+
+/* ---- comparing */
+
+static double nmse_double(const float *got, const double *want, size_t n) {
+  double diff = 0, sum = 0;
+  for (size_t i = 0; i < n; i++) {
+    diff += (got[i] - want[i]) * (got[i] - want[i]);
+    sum += want[i] * want[i];
+  }
+  return diff == 0 ? 0 : diff / sum;
+}
+
+void nmse_check(const float *got, const double *want, size_t n, double limit, const char *what) {
+  double e = nmse_double(got, want, n);
+  ck_assert_msg(e <= limit, "%s [%s]: NMSE %.3g, the limit is %.3g", what, h.shape, e, limit);   /* a NaN fails */
+}
+
+/* Halves in the order of their values. */
+static int half_rank(uint16_t v) { return v & 0x8000 ? -(v & 0x7fff) : v; }
+
+static bool halves_near(uint32_t a, uint32_t b) {
+  for (int i = 0; i < 32; i += 16)
+    if (abs(half_rank((uint16_t)(a >> i)) - half_rank((uint16_t)(b >> i))) > 1) return false;
+  return true;
+}
+
+static const char *floats_difference(const struct kernel_arg *arg, const uint32_t *got, const uint32_t *want) {
+  static char text[200];
+  double diff = 0, sum = 0;
+  for (size_t i = 0; i < arg->size / 4; i++) {
+    if (want[i] == CANARY) {
+      if (got[i] == CANARY || arg->check == ARG_NMSE_WRITTEN) continue;
+      snprintf(text, sizeof text, "word %zu is written (%08x), on the host it is not", i, got[i]);
+      return text;
+    }
+    float a, b;
+    memcpy(&a, &got[i], 4);
+    memcpy(&b, &want[i], 4);
+    if (got[i] == CANARY || isfinite(a) != isfinite(b)) {
+      snprintf(text, sizeof text, "word %zu is %08x (%g), on the host %08x (%g)", i, got[i], a, want[i], b);
+      return text;
+    }
+    diff += ((double)a - b) * ((double)a - b);
+    sum += (double)b * b;
+  }
+  double e = diff == 0 ? 0 : diff / sum;
+  snprintf(text, sizeof text, "NMSE %.3g, the limit is %.3g", e, arg->limit);
+  return e <= arg->limit ? NULL : text;
+}
+
+const char *harness_difference(const struct kernel_arg *arg, const void *got_, const void *want_) {
+  static char text[200];
+  const uint32_t *got = got_, *want = want_;
+  if (arg->check == ARG_IN) return NULL;
+  if (arg->check == ARG_NMSE || arg->check == ARG_NMSE_WRITTEN) return floats_difference(arg, got, want);
+  for (size_t i = 0; i < arg->size / 4; i++) {
+    if (arg->check == ARG_HALVES ? halves_near(got[i], want[i]) : got[i] == want[i]) continue;
+    snprintf(text, sizeof text, "word %zu of %zu is %08x, on the host %08x", i, (size_t)(arg->size / 4), got[i], want[i]);
+    return text;
+  }
+  return NULL;
+}
+
+/* ---- running */
+
+/* A buffer with a guard of VIEW_ALIGN or more bytes on each side of the view; all of it CANARY but for arg->in. */
+static struct view make_view(struct device *d, const struct kernel_arg *arg) {
+  uint64_t size = (arg->size + VIEW_ALIGN - 1) / VIEW_ALIGN * VIEW_ALIGN + 2 * VIEW_ALIGN;
+  struct buffer *b;
+  ck_assert_int_eq(buffer_create(&b, d, PLACE_DEVICE, size, "test"), LRQK_OK);
+  uint32_t *words = malloc(size);
+  for (size_t i = 0; i < size / 4; i++) words[i] = CANARY;
+  if (arg->in) memcpy((char *)words + VIEW_ALIGN, arg->in, arg->size);
+  ck_assert_int_eq(device_write(d, view_of(b), words, size), LRQK_OK);
+  free(words);
+  return (struct view){ b, VIEW_ALIGN, arg->size };
+}
+
+/* The contents of the view; the caller frees them. */
+static void *take_view(struct device *d, struct view v, const char *what) {
+  uint32_t *words = malloc(v.buf->size);
+  ck_assert_int_eq(device_read(d, words, view_of(v.buf), v.buf->size), LRQK_OK);
+  for (size_t i = 0; i < v.buf->size / 4; i++) {
+    bool inside = i * 4 >= v.offset && i * 4 < v.offset + v.size;
+    ck_assert_msg(inside || words[i] == CANARY, "%s: written outside the view, at byte %lld of %llu", what,
+                  (long long)(i * 4) - (long long)v.offset, (unsigned long long)v.size);
+  }
+  memmove(words, (char *)words + v.offset, v.size);
+  return words;
+}
+
+static void run_on(size_t which, enum kernel_id id, const uint32_t *spec, uint32_t n_spec, const uint32_t groups[3],
+                   const struct kernel_arg *args, uint32_t n_args, const void *params, uint32_t params_size, void **result) {
+  struct device *d = h.dev[which];
+  const struct kernel *k;
+  struct view views[KERNEL_MAX_BINDINGS];
+  ck_assert_int_eq(kernel_get(&k, d, id, spec, n_spec), LRQK_OK);
+  for (uint32_t i = 0; i < n_args; i++) views[i] = make_view(d, &args[i]);
+  device_dispatch(d, k, groups[0], groups[1], groups[2], views, n_args, params, params_size);
+  ck_assert_msg(device_submit(d, NULL) == LRQK_OK && device_wait(d, 0) == LRQK_OK, "%s on %s [%s]", kernel_info[id].id, h.name[which],
+                h.shape);
+  for (uint32_t i = 0; i < n_args; i++) {
+    char what[400];
+    snprintf(what, sizeof what, "%s, %s [%s] on %s", kernel_info[id].id, kernel_info[id].binding[i].name, h.shape, h.name[which]);
+    void *got = take_view(d, views[i], what);
+    if (args[i].out) memcpy((char *)args[i].out + which * args[i].size, got, args[i].size);
+    if (which) {
+      const char *difference = harness_difference(&args[i], got, result[i]);
+      ck_assert_msg(!difference, "%s: %s", what, difference);
+      free(got);
+    } else {
+      result[i] = got;
+    }
+    struct buffer *b = (struct buffer *)views[i].buf;
+    buffer_destroy(&b);
+  }
+}
+
+void harness_run(enum kernel_id id, const uint32_t *spec, uint32_t n_spec, const uint32_t groups[3], const struct kernel_arg *args,
+                 uint32_t n_args, const void *params, uint32_t params_size) {
+  void *result[KERNEL_MAX_BINDINGS] = { 0 };
+  for (size_t i = 0; i < h.n; i++) run_on(i, id, spec, n_spec, groups, args, n_args, params, params_size, result);
+  for (uint32_t i = 0; i < n_args; i++) free(result[i]);
+  ck_assert_msg(h.complaints == 0, "%s [%s]: errors or warnings were logged", kernel_info[id].id, h.shape);
+}
+
+/* ---- inputs */
+
+uint32_t random_word(void) {
+  h.random ^= h.random << 13;
+  h.random ^= h.random >> 7;
+  h.random ^= h.random << 17;
+  return (uint32_t)(h.random >> 16);
+}
+
+uint32_t random_below(uint32_t n) { return random_word() % n; }
+float random_float(float lo, float hi) { return lo + (hi - lo) * (float)(random_word() & 0xffffff) / 16777216.0f; }
+
+void *test_memory(size_t n, size_t size) {
+  void *p = calloc(n ? n : 1, size);
+  h.memory = realloc(h.memory, (h.n_memory + 1) * sizeof *h.memory);
+  return h.memory[h.n_memory++] = p;
+}
+
+float *random_floats(size_t n, float lo, float hi) {
+  float *f = test_memory(n, sizeof *f);
+  for (size_t i = 0; i < n; i++) f[i] = random_float(lo, hi);
+  return f;
+}
+
+uint16_t *random_halves(size_t n, float lo, float hi) {
+  uint16_t *f = test_memory(n, sizeof *f);
+  for (size_t i = 0; i < n; i++) f[i] = float_to_half(random_float(lo, hi));
+  return f;
+}
+
+void *canary_words(size_t bytes) {
+  uint32_t *w = test_memory(bytes / 4, 4);
+  for (size_t i = 0; i < bytes / 4; i++) w[i] = CANARY;
+  return w;
+}

@@ -1,0 +1,64 @@
+/* kernel_harness.h - runs one dispatch on `host` and on a Vulkan device (once with texel loads, once with storage-buffer
+ * loads) and compares the results.  Used by test_kernels_model.c and test_kernels_select.c. */
+#ifndef KERNEL_HARNESS_H
+#define KERNEL_HARNESS_H
+
+#include "device/device.h"
+
+enum { HARNESS_DEVICES = 3 };                    /* at most: host, Vulkan texel, Vulkan storage */
+
+/* What a buffer holds where nothing was written, and all around it: a NaN as float and in both halves. */
+#define CANARY 0x7fc5ffa5u
+
+enum arg_check {
+  ARG_IN,                                        /* not compared */
+  ARG_BITS,                                      /* every word as on the host */
+  ARG_NMSE,                                      /* floats: NMSE <= limit; what the host left alone is left alone */
+  ARG_NMSE_WRITTEN,                              /* the same, but more may be written than the host writes */
+  ARG_HALVES                                     /* two halves a word: each at most one step from the host's */
+};
+
+struct kernel_arg {
+  enum arg_check check;
+  const void *in;                                /* contents before; NULL: CANARY words */
+  uint64_t size;                                 /* bytes, a multiple of 4 */
+  double limit;
+  void *out;                                     /* NULL, or size * HARNESS_DEVICES bytes: contents after, host's first */
+};
+
+void harness_open(void);                         /* as checked fixture of a Check case; fails without a Vulkan device in a */
+void harness_close(void);                        /* build with Vulkan */
+size_t harness_count(void);                      /* devices, host included */
+struct device *harness_device(size_t i);
+const char *harness_name(size_t i);
+
+/* Words for the messages of what follows: the shape. */
+__attribute__((format(printf, 1, 2))) void harness_case(const char *fmt, ...);
+
+/* Fails the running test if a device differs from the host or a driver complains. */
+void harness_run(enum kernel_id id, const uint32_t *spec, uint32_t n_spec, const uint32_t groups[3], const struct kernel_arg *args,
+                 uint32_t n_args, const void *params, uint32_t params_size);
+#define IN(data, bytes) { ARG_IN, data, bytes, 0, NULL }
+#define OUT(check, bytes, limit, out) { check, NULL, bytes, limit, out }
+#define INOUT(check, data, bytes, limit, out) { check, data, bytes, limit, out }
+#define GROUPS(...) (const uint32_t[3]){ __VA_ARGS__ }
+#define HARNESS_RUN(id, spec_list, groups, params, ...)                                                     \
+  harness_run(id, spec_list, groups, (const struct kernel_arg[]){ __VA_ARGS__ },                            \
+              sizeof((struct kernel_arg[]){ __VA_ARGS__ }) / sizeof(struct kernel_arg), params, sizeof *(params))
+
+/* NULL if got is as want, else a text (static) that says where they part. */
+const char *harness_difference(const struct kernel_arg *arg, const void *got, const void *want);
+
+/* NMSE: sum of squared differences / sum of squares. */
+void nmse_check(const float *got, const double *want, size_t n, double limit, const char *what);
+
+/* Inputs, from one fixed stream of random numbers per test. */
+uint32_t random_word(void);
+uint32_t random_below(uint32_t n);
+float random_float(float lo, float hi);
+void *test_memory(size_t n, size_t size);        /* zeroed; freed by harness_close */
+float *random_floats(size_t n, float lo, float hi);
+uint16_t *random_halves(size_t n, float lo, float hi);
+void *canary_words(size_t bytes);
+
+#endif
