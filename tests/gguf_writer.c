@@ -44,6 +44,49 @@ void writer_string(struct gguf_writer *w, const char *key, const char *v) {
   put_string(&w->keys, v);
 }
 
+static const uint8_t value_size[] = { 1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8 };
+
+static uint64_t get(const unsigned char *p, size_t bytes) {
+  uint64_t v = 0;
+  memcpy(&v, p, bytes);
+  return v;
+}
+
+static size_t value_bytes(const unsigned char *p, uint32_t type) {
+  if (type == GGUF_STRING) return 8 + (size_t)get(p, 8);
+  if (type != GGUF_ARRAY) return value_size[type];
+  uint32_t element = (uint32_t)get(p, 4);
+  size_t n = 12;
+  for (uint64_t i = 0; i < get(p + 4, 8); i++) n += value_bytes(p + n, element);
+  return n;
+}
+
+/* Removes the entry of this name; value: bytes of what follows a name. */
+static void drop(struct gguf_bytes *b, const char *name, size_t (*value)(const unsigned char *p)) {
+  for (size_t at = 0, n; at < b->n; at += n) {
+    size_t len = (size_t)get(b->data + at, 8);
+    n = 8 + len + value(b->data + at + 8 + len);
+    if (len != strlen(name) || memcmp(b->data + at + 8, name, len)) continue;
+    memmove(b->data + at, b->data + at + n, b->n - at - n);
+    b->n -= n;
+    return;
+  }
+  abort();
+}
+
+static size_t key_bytes(const unsigned char *p) { return 4 + value_bytes(p + 4, (uint32_t)get(p, 4)); }
+static size_t tensor_bytes(const unsigned char *p) { return 4 + 8 * (size_t)get(p, 4) + 4 + 8; }
+
+void writer_drop(struct gguf_writer *w, const char *key) {
+  drop(&w->keys, key, key_bytes);
+  w->n_keys--;
+}
+
+void writer_drop_tensor(struct gguf_writer *w, const char *name) {
+  drop(&w->tensors, name, tensor_bytes);
+  w->n_tensors--;
+}
+
 static void array_head(struct gguf_writer *w, const char *key, enum gguf_value_type element, uint64_t n) {
   writer_raw(w, key, GGUF_ARRAY, NULL, 0);
   put_u32(&w->keys, (uint32_t)element);
@@ -56,9 +99,8 @@ void writer_strings(struct gguf_writer *w, const char *key, const char *const *v
 }
 
 void writer_array(struct gguf_writer *w, const char *key, enum gguf_value_type element, const void *v, uint64_t n) {
-  static const uint8_t size[] = { 1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8 };
   array_head(w, key, element, n);
-  put(&w->keys, v, n * size[element]);
+  put(&w->keys, v, n * value_size[element]);
 }
 
 void writer_tensor_at(struct gguf_writer *w, const char *name, uint32_t type, uint32_t n_dims, const uint64_t *dims, uint64_t offset) {

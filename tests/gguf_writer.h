@@ -34,6 +34,10 @@ void writer_tensor_at(struct gguf_writer *w, const char *name, uint32_t type, ui
 /* rows x k values as floats (row by row), quantised to F32, F16, Q8_0 or Q4_1. */
 void writer_matrix(struct gguf_writer *w, const char *name, uint32_t type, uint64_t k, uint64_t rows, const float *v);
 
+/* Takes a key, or the description of a tensor, out again; aborts if it is not there. */
+void writer_drop(struct gguf_writer *w, const char *key);
+void writer_drop_tensor(struct gguf_writer *w, const char *name);
+
 /* The whole file, to be freed with free(); *n its size; *tensor_data (may be NULL) where the tensor data begin. */
 unsigned char *writer_file(const struct gguf_writer *w, size_t *n, size_t *tensor_data);
 void writer_save(const struct gguf_writer *w, const char *path);
