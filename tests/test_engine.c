@@ -1,0 +1,401 @@
+/* test_engine.c - the invariants of the mixed cache, on tiny random models, on the vulkan and the host back end:
+ * what the policies must have in common, and what a text may not depend on. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "engine.h"
+#include "gguf_writer.h"
+
+#include <check.h>   /* last: it defines a macro named fail */
+
+enum { VOCAB = 288, CTX = 2048 };
+
+static char path[64];
+
+static void log_errors(void *ud, enum lrqk_log_level level, const char *text) {
+  (void)ud;
+  if (level <= LRQK_LOG_HINT) fprintf(stderr, "%s\n", text);
+}
+
+static void silent(void *ud, enum lrqk_log_level level, const char *text) { (void)ud; (void)level; (void)text; }
+
+static const struct tiny_model shape_gqa = { .layers = 3, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB, .ctx = CTX, .seed = 7 };
+static const struct tiny_model shape_mha = { .layers = 2, .embd = 64, .ff = 96, .heads = 2, .kv_heads = 2, .head_size = 64, .vocab = VOCAB, .ctx = CTX, .seed = 8, .type = TYPE_Q8_0 };
+static const struct tiny_model shape_mqa = { .layers = 2, .embd = 160, .ff = 96, .heads = 10, .kv_heads = 1, .head_size = 16, .vocab = VOCAB, .ctx = CTX, .seed = 9, .type = TYPE_Q4_1 };
+
+struct rig { lrqk_model *model; lrqk_engine *engine; };
+
+/* An engine whose device may have lowered limits, which the public call does not offer. */
+static struct rig rig_open(const struct tiny_model *shape, const struct device_options *dev) {
+  struct rig r;
+  tiny_model_save(shape, path);
+  const struct lrqk_model_options mo = { .log = log_errors };
+  ck_assert_int_eq(lrqk_model_open(&r.model, path, &mo), LRQK_OK);
+  r.engine = mem_alloc(1, sizeof *r.engine);
+  r.engine->model = r.model;
+  ck_assert_int_eq(device_open(&r.engine->dev, &r.model->log, dev), LRQK_OK);
+  ck_assert_int_eq(model_load(&r.engine->weights, &r.model->hp, r.model->gguf, r.engine->dev, NULL, NULL), LRQK_OK);
+  return r;
+}
+
+static void rig_close(struct rig *r) {
+  lrqk_engine_close(r->engine);
+  lrqk_model_close(r->model);
+  unlink(path);
+}
+
+static lrqk_session *session(struct rig *r, const char *options) {
+  struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = CTX };
+  char text[256];
+  snprintf(text, sizeof text, "%s", options);
+  for (char *p = strtok(text, " "); p; p = strtok(NULL, " ")) {
+    char *eq = strchr(p, '=');
+    *eq = 0;
+    ck_assert_int_eq(lrqk_cache_set(&o.cache, p, eq + 1, log_errors, NULL), LRQK_OK);
+  }
+  lrqk_session *s;
+  ck_assert_int_eq(lrqk_session_open(&s, r->engine, &o), LRQK_OK);
+  return s;
+}
+
+static int32_t *text_ids(size_t n, uint64_t seed) {
+  int32_t *ids = malloc(n * sizeof *ids);
+  for (size_t i = 0; i < n; i++) ids[i] = (int32_t)(writer_random(&seed) % VOCAB);
+  return ids;
+}
+
+static double nmse(const float *a, const float *b, size_t n) {
+  double err = 0, var = 0, mean = 0;
+  for (size_t i = 0; i < n; i++) mean += b[i];
+  mean /= (double)n;
+  for (size_t i = 0; i < n; i++) {
+    err += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+    var += (b[i] - mean) * (b[i] - mean);
+  }
+  return err / var;
+}
+
+/* Logits of steps [0, n): prefill ids[0..prompt) in `parts` parts, then decode the rest; [1 + decode][VOCAB]. */
+static float *run(lrqk_session *s, const int32_t *ids, size_t prompt, size_t parts, size_t decode, bool verify) {
+  float *out = malloc((1 + decode) * VOCAB * sizeof *out);
+  size_t done = 0;
+  for (size_t i = 0; i < parts; i++) {
+    size_t end = prompt * (i + 1) / parts;
+    ck_assert_int_eq(lrqk_session_prefill(s, ids + done, end - done, 0, NULL, NULL), LRQK_OK);
+    done = end;
+  }
+  memcpy(out, lrqk_session_logits(s), VOCAB * sizeof *out);
+  for (size_t i = 0; i < decode; i++) {
+    ck_assert_int_eq(lrqk_session_decode(s, ids[prompt + i]), LRQK_OK);
+    memcpy(out + (1 + i) * VOCAB, lrqk_session_logits(s), VOCAB * sizeof *out);
+    if (verify) {
+      uint64_t differing;
+      ck_assert_int_eq(lrqk_session_verify(s, &differing), LRQK_OK);
+      ck_assert_uint_eq(differing, 0);
+    }
+  }
+  ck_assert_uint_eq(lrqk_session_length(s), prompt + decode);
+  return out;
+}
+
+static float *run_options(struct rig *r, const char *options, const int32_t *ids, size_t prompt, size_t parts, size_t decode, bool verify) {
+  lrqk_session *s = session(r, options);
+  float *out = run(s, ids, prompt, parts, decode, verify);
+  lrqk_session_close(s);
+  return out;
+}
+
+static void check_close(const float *a, const float *b, size_t steps, double limit, const char *what) {
+  for (size_t i = 0; i < steps; i++) {
+    double e = nmse(a + i * VOCAB, b + i * VOCAB, VOCAB);
+    ck_assert_msg(e <= limit, "%s: step %zu has NMSE %g, limit %g", what, i, e, limit);
+  }
+}
+
+static const struct tiny_model *const shapes[] = { &shape_gqa, &shape_mha, &shape_mqa };
+static const char *const devices[] = { "vulkan", "host" };
+
+/* l <= k + w: the result of full, whatever the proxy, rank, group, sinks and dense layers. */
+START_TEST(all_active_equals_full) {
+  static const char *const options[] = {
+    "attention=offload", "attention=lrqk active=128 lite=16", "attention=lrqk active=128 lite=16 rank=4 proxy-type=fp16 dense-layers=none",
+    "attention=lrqk active=128 lite=1 group=none sinks=0 dense-layers=1", "attention=lrqk active=100 lite=50 group=max dense-layers=0-1",
+    "attention=lrqk active=1 lite=200 sinks=0 dense-layers=none"
+  };
+  const struct device_options dev = { .select = devices[_i / 3] };
+  struct rig r = rig_open(shapes[_i % 3], &dev);
+  int32_t *ids = text_ids(160, 1);
+  float *full = run_options(&r, "attention=full", ids, 90, 1, 24, false);
+  for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+    if (shapes[_i % 3] == &shape_mqa && i > 0 && i != 3) continue;   /* 10 heads share a KV head: only --group none */
+    float *x = run_options(&r, options[i], ids, 90, 1, 24, true);
+    check_close(x, full, 25, 1e-8, options[i]);
+    free(x);
+  }
+  free(full);
+  free(ids);
+  rig_close(&r);
+}
+END_TEST
+
+/* Far more candidates than active tokens: the active rows equal the host rows at every step, and running the same
+ * thing again gives the same bits.  The text grows through k + w in decode and starts beyond it. */
+START_TEST(rows_and_bits) {
+  static const char *const options[] = { "active=32 lite=8", "active=40 lite=8 group=max proxy-type=fp16 rank=8", "active=24 lite=3 group=none dense-layers=none" };
+  const struct device_options dev = { .select = devices[_i / 2] };
+  struct rig r = rig_open(_i % 2 ? &shape_mha : &shape_gqa, &dev);
+  int32_t *ids = text_ids(700, 2);
+  for (size_t i = 0; i < 3; i++) {
+    for (size_t prompt = 20; prompt <= 600; prompt += 580) {
+      size_t steps = prompt == 20 ? 60 : 24;
+      float *a = run_options(&r, options[i], ids, prompt, 1, steps, true), *b = run_options(&r, options[i], ids, prompt, 1, steps, false);
+      ck_assert_msg(!memcmp(a, b, (steps + 1) * VOCAB * sizeof *a), "%s, prompt %zu: two runs differ", options[i], prompt);
+      free(a);
+      free(b);
+    }
+  }
+  free(ids);
+  rig_close(&r);
+}
+END_TEST
+
+/* A prompt in parts, on top of each other, gives what it gives at once: exact attention over everything so far. */
+START_TEST(prompt_in_parts) {
+  static const char *const options[] = { "attention=full", "attention=offload", "active=64 lite=8", "active=64 lite=8 dense-layers=none group=none" };
+  const struct device_options dev = { .select = devices[_i] };
+  struct rig r = rig_open(&shape_gqa, &dev);
+  int32_t *ids = text_ids(400, 3);
+  for (size_t i = 0; i < 4; i++) {
+    float *one = run_options(&r, options[i], ids, 301, 1, 12, false);
+    for (size_t parts = 2; parts <= 3; parts++) {
+      float *x = run_options(&r, options[i], ids, 301, parts, 12, true);
+      check_close(x, one, 13, 1e-8, options[i]);
+      free(x);
+    }
+    free(one);
+  }
+  free(ids);
+  rig_close(&r);
+}
+END_TEST
+
+/* Decode, then another prompt, then decode: rows, maps and proxies stay right. */
+START_TEST(prompt_after_decode) {
+  const struct device_options dev = { .select = devices[_i] };
+  struct rig r = rig_open(&shape_gqa, &dev);
+  int32_t *ids = text_ids(500, 4);
+  lrqk_session *s = session(&r, "active=32 lite=8"), *all = session(&r, "active=300 lite=8"), *full = session(&r, "attention=full");
+  free(run(s, ids, 100, 1, 10, true));
+  free(run(all, ids, 100, 1, 10, true));
+  free(run(full, ids, 110, 1, 0, false));
+  lrqk_session *const each[] = { s, all, full };
+  for (int i = 0; i < 3; i++) ck_assert_int_eq(lrqk_session_prefill(each[i], ids + 110, 150, 0, NULL, NULL), LRQK_OK);
+  uint64_t differing;
+  for (int i = 0; i < 12; i++) {
+    for (int j = 0; j < 3; j++) ck_assert_int_eq(lrqk_session_decode(each[j], ids[260 + i]), LRQK_OK);
+    ck_assert_int_eq(lrqk_session_verify(s, &differing), LRQK_OK);
+    ck_assert_uint_eq(differing, 0);
+    check_close(lrqk_session_logits(all), lrqk_session_logits(full), 1, 1e-8, "everything active, after a second prompt");
+  }
+  for (int i = 0; i < 3; i++) lrqk_session_close(each[i]);
+  free(ids);
+  rig_close(&r);
+}
+END_TEST
+
+/* Small limits cut KV rows, proxies and weights into pages and slabs: the same bits as without (vulkan, both loaders). */
+START_TEST(pages_and_slabs) {
+  static const char *const options[] = { "attention=full", "attention=offload", "active=48 lite=8", "active=48 lite=8 group=none proxy-type=fp16" };
+  const struct device_options whole = { .select = "vulkan", .texel = _i ? -1 : 1 };
+  struct device_options cut = whole;
+  cut.max_binding = 512 * 2 * 32 * 4;   /* one page of 512 tokens of the GQA shape */
+  int32_t *ids = text_ids(1300, 5);
+  float *want[4];
+  struct rig r = rig_open(&shape_gqa, &whole);
+  for (size_t i = 0; i < 4; i++) want[i] = run_options(&r, options[i], ids, 1100, 1, 8, false);
+  rig_close(&r);
+  r = rig_open(&shape_gqa, &cut);
+  for (size_t i = 0; i < 4; i++) {
+    float *x = run_options(&r, options[i], ids, 1100, 1, 8, i > 1);
+    check_close(x, want[i], 9, 1e-8, options[i]);
+    free(x);
+    free(want[i]);
+  }
+  rig_close(&r);
+  free(ids);
+}
+END_TEST
+
+/* vulkan and host agree, and so do both loaders. */
+START_TEST(devices_agree) {
+  const struct device_options dev[] = { { .select = "host" }, { .select = "vulkan", .texel = 1 }, { .select = "vulkan", .texel = -1 } };
+  int32_t *ids = text_ids(400, 6);
+  float *want = NULL;
+  for (size_t i = 0; i < 3; i++) {
+    struct rig r = rig_open(shapes[_i], &dev[i]);
+    float *x = run_options(&r, _i == 2 ? "active=400 lite=8 group=none" : "active=400 lite=8", ids, 333, 1, 10, true);
+    if (want) check_close(x, want, 11, 1e-8, i == 1 ? "texel loads" : "storage-buffer loads");
+    else want = x;
+    if (i) free(x);
+    rig_close(&r);
+  }
+  free(want);
+  free(ids);
+}
+END_TEST
+
+struct stopper { int left; };
+static bool stop_later(void *ud, enum lrqk_phase phase, uint64_t done, uint64_t total) {
+  struct stopper *s = ud;
+  ck_assert_int_eq(phase, LRQK_PHASE_PREFILL);
+  ck_assert(done <= total);
+  return s->left-- > 0;
+}
+
+/* A prompt that is stopped anywhere leaves the session as it was. */
+START_TEST(interrupted_prefill) {
+  const struct device_options dev = { .select = "vulkan" };
+  struct rig r = rig_open(&shape_gqa, &dev);
+  int32_t *ids = text_ids(400, 7);
+  for (int stop = 0; stop < 9; stop += 2) {
+    struct stopper st = { .left = 1 << 20 };
+    struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = CTX, .progress = stop_later, .progress_ud = &st };
+    o.cache.active = 32;
+    o.cache.lite = 8;
+    lrqk_session *s, *clean = session(&r, "active=32 lite=8");
+    ck_assert_int_eq(lrqk_session_open(&s, r.engine, &o), LRQK_OK);
+    ck_assert_int_eq(lrqk_session_prefill(s, ids, 100, 0, NULL, NULL), LRQK_OK);
+    st.left = stop;
+    ck_assert_int_eq(lrqk_session_prefill(s, ids + 150, 200, 0, NULL, NULL), LRQK_INTERRUPTED);
+    ck_assert_uint_eq(lrqk_session_length(s), 100);
+    ck_assert_int_eq(lrqk_session_prefill(clean, ids, 100, 0, NULL, NULL), LRQK_OK);
+    for (int i = 0; i < 8; i++) {
+      ck_assert_int_eq(lrqk_session_decode(s, ids[100 + i]), LRQK_OK);
+      ck_assert_int_eq(lrqk_session_decode(clean, ids[100 + i]), LRQK_OK);
+      ck_assert_mem_eq(lrqk_session_logits(s), lrqk_session_logits(clean), VOCAB * sizeof(float));
+    }
+    lrqk_session_close(s);
+    lrqk_session_close(clean);
+  }
+  free(ids);
+  rig_close(&r);
+}
+END_TEST
+
+static bool collect(void *ud, uint64_t pos, const float *logits) {
+  float *out = ud;
+  memcpy(out + pos * VOCAB, logits, VOCAB * sizeof *out);
+  return true;
+}
+
+/* Logits of every position of a prompt are those that decoding it token by token gives. */
+START_TEST(logits_of_all_positions) {
+  const struct device_options dev = { .select = devices[_i] };
+  struct rig r = rig_open(&shape_gqa, &dev);
+  int32_t *ids = text_ids(100, 8);
+  float *all = malloc(100 * VOCAB * sizeof *all);
+  lrqk_session *s = session(&r, "attention=full");
+  ck_assert_int_eq(lrqk_session_prefill(s, ids, 70, 0, collect, all), LRQK_OK);
+  ck_assert_int_eq(lrqk_session_prefill(s, ids + 70, 30, 80, collect, all), LRQK_OK);
+  lrqk_session_close(s);
+  float *steps = run_options(&r, "attention=full", ids, 1, 1, 99, false);
+  check_close(all, steps, 70, 1e-8, "first prompt");
+  check_close(all + 80 * VOCAB, steps + 80 * VOCAB, 20, 1e-8, "second prompt");
+  free(all);
+  free(steps);
+  free(ids);
+  rig_close(&r);
+}
+END_TEST
+
+START_TEST(figures) {
+  const struct device_options dev = { .select = "vulkan" };
+  struct rig r = rig_open(&shape_gqa, &dev);
+  int32_t *ids = text_ids(1100, 9);
+  struct lrqk_cache_stats full, offload, lrqk;
+  const char *const options[] = { "attention=full", "attention=offload", "active=64 lite=16" };
+  struct lrqk_cache_stats *const out[] = { &full, &offload, &lrqk };
+  for (int i = 0; i < 3; i++) {
+    lrqk_session *s = session(&r, options[i]);
+    free(run(s, ids, 1000, 1, 10, false));
+    ck_assert_int_eq(lrqk_session_stats(s, out[i]), LRQK_OK);
+    lrqk_session_close(s);
+  }
+  uint64_t row = 2 * 32 * 4, layer = CTX * row;   /* 2 KV heads, d = 32, K and V in fp16 */
+  ck_assert_uint_eq(full.device_bytes, 3 * layer);
+  ck_assert_uint_eq(full.full_bytes, 3 * layer);
+  ck_assert_uint_eq(full.host_bytes, 0);
+  ck_assert_uint_eq(offload.device_bytes, 2 * layer);
+  ck_assert_uint_eq(offload.host_bytes, 3 * layer);
+  ck_assert_uint_eq(offload.bus_bytes, 3 * row * (1001 + 1002 + 1003 + 1004 + 1005 + 1006 + 1007 + 1008 + 1009 + 1010));
+  ck_assert_uint_eq(lrqk.host_bytes, 2 * layer);
+  ck_assert_uint_eq(lrqk.decoded, 10);
+  ck_assert_uint_eq(lrqk.chosen, 10 * 2 * 2 * 64);
+  ck_assert_uint_ge(lrqk.misses, 2 * 2 * 64);
+  ck_assert_uint_lt(lrqk.misses, lrqk.chosen);
+  ck_assert_uint_eq(lrqk.bus_bytes, lrqk.misses * 32 * 4 + 10 * 2 * row);
+  free(ids);
+  rig_close(&r);
+}
+END_TEST
+
+START_TEST(bad_calls) {
+  const struct device_options dev = { .select = "host" };
+  struct rig r = rig_open(&shape_gqa, &dev);
+  r.model->log.fn = r.engine->dev->log.fn = silent;
+  struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = CTX + 1 };
+  lrqk_session *s = NULL;
+  ck_assert_int_eq(lrqk_session_open(&s, r.engine, &o), LRQK_USAGE);
+  o.n_ctx = 64;
+  o.cache.rank = 36;
+  ck_assert_int_eq(lrqk_session_open(&s, r.engine, &o), LRQK_USAGE);
+  o.cache.rank = 0;
+  o.cache.active = 3;
+  ck_assert_int_eq(lrqk_session_open(&s, r.engine, &o), LRQK_USAGE);   /* four sinks */
+  o.cache.active = 2048;
+  ck_assert_int_eq(lrqk_session_open(&s, r.engine, &o), LRQK_OK);
+  int32_t *ids = text_ids(65, 1), bad = VOCAB;
+  ck_assert_int_eq(lrqk_session_prefill(s, ids, 65, 0, NULL, NULL), LRQK_PROMPT);
+  ck_assert_int_eq(lrqk_session_prefill(s, &bad, 1, 0, NULL, NULL), LRQK_USAGE);
+  ck_assert_ptr_null(lrqk_session_logits(s));
+  ck_assert_int_eq(lrqk_session_prefill(s, ids, 64, 0, NULL, NULL), LRQK_OK);
+  ck_assert_int_eq(lrqk_session_decode(s, 1), LRQK_PROMPT);
+  lrqk_session_close(s);
+  struct lrqk_cache_options c = lrqk_cache_defaults();
+  static const char *const wrong[][2] = { { "rank", "6" }, { "rank", "x" }, { "active", "0" }, { "lite", "0" }, { "group", "mean" }, { "proxy", "svd" },
+                                          { "dense-layers", "3-1" }, { "dense-layers", "1,," }, { "dense-layers", "600" }, { "sinks", "-1" }, { "width", "1" } };
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) ck_assert_int_eq(lrqk_cache_set(&c, wrong[i][0], wrong[i][1], silent, NULL), LRQK_USAGE);
+  ck_assert_int_eq(lrqk_cache_set(&c, "dense-layers", "0,3-5,70", silent, NULL), LRQK_OK);
+  ck_assert_uint_eq(c.dense[0], 0x39);
+  ck_assert_uint_eq(c.dense[1], 1u << 6);
+  free(ids);
+  rig_close(&r);
+}
+END_TEST
+
+int main(void) {
+  snprintf(path, sizeof path, "test_engine_%d.gguf", (int)getpid());
+  Suite *suite = suite_create("engine");
+  TCase *t = tcase_create("engine");
+  tcase_set_timeout(t, 0);
+  tcase_add_loop_test(t, all_active_equals_full, 0, 6);
+  tcase_add_loop_test(t, rows_and_bits, 0, 4);
+  tcase_add_loop_test(t, prompt_in_parts, 0, 2);
+  tcase_add_loop_test(t, prompt_after_decode, 0, 2);
+  tcase_add_loop_test(t, pages_and_slabs, 0, 2);
+  tcase_add_loop_test(t, devices_agree, 0, 3);
+  tcase_add_test(t, interrupted_prefill);
+  tcase_add_loop_test(t, logits_of_all_positions, 0, 2);
+  tcase_add_test(t, figures);
+  tcase_add_test(t, bad_calls);
+  suite_add_tcase(suite, t);
+  SRunner *runner = srunner_create(suite);
+  srunner_run_all(runner, CK_ENV);
+  int failed = srunner_ntests_failed(runner);
+  srunner_free(runner);
+  return failed != 0;
+}
