@@ -149,6 +149,7 @@ static void quantise_q4_1(struct gguf_bytes *out, const float *v) {
 
 void writer_matrix(struct gguf_writer *w, const char *name, uint32_t type, uint64_t k, uint64_t rows, const float *v) {
   struct gguf_bytes b = { 0 };
+  if (k % tensor_type_find(type)->block) abort();
   for (uint64_t i = 0; i < k * rows;) {
     switch (type) {
       case TYPE_F32: put(&b, v + i, 4); i++; break;

@@ -1,0 +1,225 @@
+/* Loading: what lies on the device after model_load is the file's weights, bit for bit, whatever their type, shape and
+ * the device's limits.  Runs on the host back end. */
+#include "log_capture.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/half.h"
+#include "gguf_writer.h"
+#include "model/model.h"
+
+static struct log_capture captured;
+
+struct opened { unsigned char *data; struct gguf *gguf; struct device *dev; struct hparams hp; };
+
+static void open_tiny(struct opened *o, const struct tiny_model *tiny, uint64_t max_binding, bool mapped) {
+  struct log log = log_capture(&captured);
+  size_t n;
+  o->data = tiny_model_file(tiny, &n);
+  ck_assert_int_eq(gguf_open_memory(&o->gguf, &log, "FILE", o->data, n, false), LRQK_OK);
+  ck_assert_msg(hparams_read(&o->hp, o->gguf) == LRQK_OK, "%s", captured.text);
+  ck_assert_int_eq(device_open(&o->dev, &log, &(struct device_options){ .select = "host", .max_binding = max_binding }), LRQK_OK);
+  o->dev->caps.mapped = mapped;
+}
+
+static void close_tiny(struct opened *o) {
+  ck_assert_uint_eq(o->dev->placed[PLACE_DEVICE], 0);
+  device_close(o->dev);
+  gguf_close(o->gguf);
+  free(o->data);
+}
+
+/* ---- planes back to floats: row j of a part.  The layouts of struct linear_part, written down a second time. */
+
+static unsigned char *download(struct device *d, struct view v) {
+  unsigned char *p = malloc(v.size + !v.size);
+  ck_assert_ptr_nonnull(p);
+  if (v.size) ck_assert_int_eq(device_read(d, p, v, v.size), LRQK_OK);
+  return p;
+}
+
+static uint16_t u16_at(const unsigned char *p) { return (uint16_t)(p[0] | p[1] << 8); }
+
+static float value_at(const struct linear_part *part, const unsigned char *q, const unsigned char *scale, uint32_t row, uint32_t i) {
+  size_t rows = part->rows, block = i / 32;
+  if (part->kernel == KERNEL_MATMUL_F32) {
+    float f;
+    memcpy(&f, q + ((i / 4) * rows + row) * 16 + i % 4 * 4, 4);
+    return f;
+  }
+  if (part->kernel == KERNEL_MATMUL_Q8_0) {
+    float d = half_to_float(u16_at(scale + ((block / 2) * rows + row) * 4 + block % 2 * 2));
+    return d * (float)(int8_t)q[((block * 2 + i % 32 / 16) * rows + row) * 16 + i % 16];
+  }
+  const unsigned char *dm = scale + (block * rows + row) * 4, *word = q + (block * rows + row) * 16 + i % 32 / 8 * 4;
+  unsigned byte = word[i % 4], nibble = i % 8 < 4 ? byte & 15 : byte >> 4;
+  return half_to_float(u16_at(dm)) * (float)nibble + half_to_float(u16_at(dm + 2));
+}
+
+/* w holds the n tensors named, stacked, in parts that follow each other and keep within the limit. */
+static void check_linear(const struct opened *o, const struct linear *w, const char *const *names, uint32_t n, uint64_t limit) {
+  uint32_t row = 0, in_tensor = 0, tensor = 0;
+  const struct gguf_tensor *t = gguf_find_tensor(o->gguf, names[0]);
+  float *want = malloc(w->k * sizeof *want);
+  ck_assert_uint_eq(w->k, t->dims[0]);
+  for (uint32_t p = 0; p < w->n_parts; p++) {
+    const struct linear_part *part = &w->part[p];
+    ck_assert_uint_eq(part->row0, row);
+    ck_assert(part->rows > 0 && part->q.size <= limit && part->scale.size <= limit);
+    ck_assert(part->kernel == KERNEL_MATMUL_F32 || part->kernel == KERNEL_MATMUL_Q8_0 || part->kernel == KERNEL_MATMUL_Q4_1);
+    ck_assert(part->kernel == KERNEL_MATMUL_F32 ? !part->scale.buf : part->scale.buf != NULL);
+    unsigned char *q = download(o->dev, part->q), *scale = download(o->dev, part->scale);
+    for (uint32_t j = 0; j < part->rows; j++, row++, in_tensor++) {
+      while (in_tensor == t->rows) {
+        ck_assert_uint_lt(++tensor, n);
+        t = gguf_find_tensor(o->gguf, names[tensor]);
+        in_tensor = 0;
+      }
+      t->type->dequantise(t->data + in_tensor * (t->bytes / t->rows), want, w->k);
+      for (uint32_t i = 0; i < w->k; i++) {
+        float got = value_at(part, q, scale, j, i);
+        if (memcmp(&got, &want[i], 4)) {
+          ck_abort_msg("%s row %u value %u: %a, expected %a", names[tensor], in_tensor, i, got, want[i]);
+        }
+      }
+    }
+    free(q);
+    free(scale);
+  }
+  ck_assert(row == w->n && tensor == n - 1 && in_tensor == t->rows);
+  free(want);
+}
+
+static void check_vector(const struct opened *o, struct view v, const char *name) {
+  const struct gguf_tensor *t = gguf_find_tensor(o->gguf, name);
+  unsigned char *got = download(o->dev, v);
+  ck_assert_msg(!memcmp(got, t->data, t->bytes), "%s differs", name);
+  free(got);
+}
+
+static void check_model(const struct opened *o, const struct model *m, bool untied, uint64_t limit) {
+  char name[9][64];
+  static const char *const kinds[9] = { "attn_q", "attn_k",   "attn_v",    "attn_output", "ffn_gate",
+                                        "ffn_up", "ffn_down", "attn_norm", "ffn_norm" };
+  for (uint32_t i = 0; i < o->hp.n_layers; i++) {
+    for (int k = 0; k < 9; k++) snprintf(name[k], sizeof name[k], "blk.%u.%s.weight", i, kinds[k]);
+    const struct layer *l = &m->layers[i];
+    check_linear(o, &l->qkv, (const char *const[]){ name[0], name[1], name[2] }, 3, limit);
+    check_linear(o, &l->out, (const char *const[]){ name[3] }, 1, limit);
+    check_linear(o, &l->gate_up, (const char *const[]){ name[4], name[5] }, 2, limit);
+    check_linear(o, &l->down, (const char *const[]){ name[6] }, 1, limit);
+    check_vector(o, l->attn_norm, name[7]);
+    check_vector(o, l->ffn_norm, name[8]);
+  }
+  check_vector(o, m->output_norm, "output_norm.weight");
+  check_linear(o, &m->head, (const char *const[]){ untied ? "output.weight" : "token_embd.weight" }, 1, limit);
+}
+
+/* ---- shapes: odd numbers of blocks and rows, types mixed in one linear, slabs of every size */
+
+static const struct { struct tiny_model tiny; uint64_t max_binding; uint32_t qkv_parts; } shapes[] = {
+  { { .type = TYPE_F32 }, 0, 1 },
+  { { .type = TYPE_Q8_0, .untied = true }, 0, 1 },
+  { { .type = TYPE_Q4_1 }, 0, 1 },
+  { { .type = TYPE_Q4_1, .embd_type = TYPE_Q8_0 + 1 }, 0, 1 },
+  { { .type = TYPE_Q4_1, .v_type = TYPE_Q8_0 + 1 }, 0, 2 },
+  { { .type = TYPE_Q8_0, .embd = 96, .heads = 3, .kv_heads = 1, .ff = 160, .vocab = 263 }, 0, 1 },
+  { { .type = TYPE_Q4_1, .embd = 96, .heads = 4, .head_size = 40, .kv_heads = 1, .ff = 32, .vocab = 261, .untied = true }, 0, 1 },
+  { { .type = TYPE_F32, .embd = 20, .heads = 1, .head_size = 8, .ff = 12, .vocab = 7, .no_vocabulary = true }, 0, 1 },
+  { { .type = TYPE_F32, .layers = 1 }, 4096, 8 },                   /* 16 rows of 256 bytes each */
+  { { .type = TYPE_Q8_0, .layers = 1 }, 4096, 2 },                  /* 64 rows of 64 bytes */
+  { { .type = TYPE_Q4_1, .layers = 1, .vocab = 519 }, 4096, 1 },    /* 128 rows of 32 bytes */
+  { { .type = TYPE_Q4_1, .layers = 1, .vocab = 300 }, 5632, 1 },    /* 176, rounded to 128 */
+  { { .type = TYPE_F32, .layers = 1 }, 512, 64 },                   /* 2 rows */
+};
+
+static uint64_t last_done, last_total;
+static int calls, stop_at;
+
+static bool on_progress(void *ud, uint64_t done, uint64_t total) {
+  ck_assert_ptr_eq(ud, &calls);
+  ck_assert(done >= last_done && done <= total && (!calls || total == last_total));
+  last_done = done;
+  last_total = total;
+  return ++calls != stop_at;
+}
+
+START_TEST(device_holds_the_file) {
+  for (int mapped = 0; mapped < 2; mapped++) {
+    struct opened o;
+    struct model *m;
+    open_tiny(&o, &shapes[_i].tiny, shapes[_i].max_binding, mapped);
+    last_done = 0;
+    calls = stop_at = 0;
+    ck_assert_msg(model_load(&m, &o.hp, o.gguf, o.dev, on_progress, &calls) == LRQK_OK, "%s", captured.text);
+    ck_assert(calls > 1 && last_done == last_total && m->weight_bytes == o.dev->placed[PLACE_DEVICE] && m->weight_bytes >= last_total);
+    ck_assert_uint_eq(m->layers[0].qkv.n_parts, shapes[_i].qkv_parts);
+    check_model(&o, m, shapes[_i].tiny.untied, shapes[_i].max_binding ? shapes[_i].max_binding : UINT64_MAX);
+
+    float *row = malloc(o.hp.n_embd * sizeof *row), *want = malloc(o.hp.n_embd * sizeof *want);
+    const struct gguf_tensor *t = gguf_find_tensor(o.gguf, "token_embd.weight");
+    for (uint32_t id = 0; id < o.hp.n_vocab; id++) {
+      model_embed(m, (int32_t)id, row);
+      t->type->dequantise(t->data + id * (t->bytes / t->rows), want, o.hp.n_embd);
+      ck_assert(!memcmp(row, want, o.hp.n_embd * sizeof *row));
+    }
+    free(row);
+    free(want);
+    model_free(m);
+    close_tiny(&o);
+  }
+}
+END_TEST
+
+START_TEST(progress_stops_the_load) {
+  struct opened o;
+  struct model *m = NULL;
+  open_tiny(&o, &(struct tiny_model){ .type = TYPE_Q4_1 }, 0, _i % 2);
+  last_done = 0;
+  calls = 0;
+  stop_at = 1 + 3 * _i;
+  ck_assert_int_eq(model_load(&m, &o.hp, o.gguf, o.dev, on_progress, &calls), LRQK_INTERRUPTED);
+  ck_assert(calls == stop_at && !m);
+  close_tiny(&o);
+}
+END_TEST
+
+START_TEST(a_row_that_no_binding_holds) {
+  struct opened o;
+  struct model *m = NULL;
+  open_tiny(&o, &(struct tiny_model){ .embd = 256, .layers = 1 }, 512, true);
+  log_capture(&captured);
+  ck_assert_int_eq(model_load(&m, &o.hp, o.gguf, o.dev, NULL, NULL), LRQK_DEVICE);
+  log_capture_expect(&captured, "a row of 256 values", "one binding");
+  ck_assert_ptr_null(m);
+  close_tiny(&o);
+}
+END_TEST
+
+START_TEST(load_checks_the_file) {
+  struct opened o;
+  struct model *m = NULL;
+  open_tiny(&o, &(struct tiny_model){ .layers = 2 }, 0, true);
+  o.hp.n_layers = 3;
+  ck_assert_int_eq(model_load(&m, &o.hp, o.gguf, o.dev, NULL, NULL), LRQK_MODEL);
+  log_capture_expect(&captured, "blk.2.", "is missing");
+  close_tiny(&o);
+}
+END_TEST
+
+int main(void) {
+  Suite *s = suite_create("model");
+  TCase *c = tcase_create("load");
+  tcase_set_timeout(c, 120);
+  tcase_add_loop_test(c, device_holds_the_file, 0, sizeof shapes / sizeof shapes[0]);
+  tcase_add_loop_test(c, progress_stops_the_load, 0, 4);
+  tcase_add_test(c, a_row_that_no_binding_holds);
+  tcase_add_test(c, load_checks_the_file);
+  suite_add_tcase(s, c);
+  SRunner *r = srunner_create(s);
+  srunner_run_all(r, CK_NORMAL);
+  int failed = srunner_ntests_failed(r);
+  srunner_free(r);
+  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
