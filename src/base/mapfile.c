@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 enum lrqk_status mapfile_open(struct mapfile *out, const struct log *log, const char *path) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);   /* a FIFO without a writer must be refused, not waited for */
   if (fd < 0) return fail(log, LRQK_MODEL, "%s: cannot open: %s", path, strerror(errno));
   struct stat st;
   enum lrqk_status s = LRQK_OK;
