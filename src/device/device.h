@@ -36,6 +36,7 @@ struct device {
   struct log log;
   uint64_t placed[N_PLACES];      /* bytes allocated now, by the place asked for */
   uint64_t bus_bytes;             /* bytes that copies moved from or to HOST (kernels that read HOST count their own) */
+  uint32_t validation_messages;   /* of the validation layer, so far; each is an error (options.validate) */
   bool decoding;                  /* an allocation now is a bug: debug builds abort, others log it */
   struct device_priv *priv;       /* device.c's */
   void *backend;                  /* the back end's */
@@ -125,7 +126,7 @@ struct device_ops {
   enum lrqk_status (*open)(struct device *d, uint32_t index, const struct device_options *opt);   /* fills caps, backend */
   void (*close)(struct device *d);
   void (*memory)(struct device *d);
-  enum lrqk_status (*buffer_create)(struct buffer *b);     /* place, size and name are set; fills map, backend; zeroed */
+  enum lrqk_status (*buffer_create)(struct buffer *b);     /* place, size and name are set; fills map, backend; zeroed if mapped */
   void (*buffer_destroy)(struct buffer *b);
   enum lrqk_status (*kernel_create)(struct kernel *k);     /* id and all of info's spec values are set */
   void (*kernel_destroy)(struct kernel *k);

@@ -1,0 +1,44 @@
+/* barrier.c - see barrier.h. */
+#include "device/barrier.h"
+
+static struct hazard_range range_of(struct view v) { return (struct hazard_range){ v.buf, v.offset, v.offset + v.size }; }
+
+static bool overlaps(const struct hazard_list *l, const struct hazard_range *r) {
+  for (uint32_t i = 0; i < l->n; i++)
+    if (l->range[i].buf == r->buf && l->range[i].begin < r->end && r->begin < l->range[i].end) return true;
+  return false;
+}
+
+/* Ranges that touch are joined: their union is exact, and lists stay short where pages are walked in order. */
+static void add(struct hazard_list *l, struct hazard_range r) {
+  for (uint32_t i = 0; i < l->n; i++) {
+    struct hazard_range *e = &l->range[i];
+    if (e->buf != r.buf || e->begin > r.end || r.begin > e->end) continue;
+    if (r.begin < e->begin) e->begin = r.begin;
+    if (r.end > e->end) e->end = r.end;
+    return;
+  }
+  l->range[l->n++] = r;
+}
+
+static bool conflicts(const struct hazards *h, const struct hazard_use *use, uint32_t n) {
+  if (h->reads.n + n > HAZARD_RANGES || h->writes.n + n > HAZARD_RANGES) return true;
+  for (uint32_t i = 0; i < n; i++) {
+    struct hazard_range r = range_of(use[i].view);
+    if (overlaps(&h->writes, &r)) return true;
+    if ((use[i].access & ACCESS_WRITE) && overlaps(&h->reads, &r)) return true;
+  }
+  return false;
+}
+
+bool hazards_use(struct hazards *h, const struct hazard_use *use, uint32_t n) {
+  bool barrier = conflicts(h, use, n);
+  if (barrier) hazards_clear(h);
+  for (uint32_t i = 0; i < n; i++) {
+    if (use[i].access & ACCESS_READ) add(&h->reads, range_of(use[i].view));
+    if (use[i].access & ACCESS_WRITE) add(&h->writes, range_of(use[i].view));
+  }
+  return barrier;
+}
+
+void hazards_clear(struct hazards *h) { h->reads.n = h->writes.n = 0; }

@@ -1,0 +1,418 @@
+/* device.c - the front end of the device layer: opens devices, checks every call, derives the barriers, counts bytes
+ * and tickets.  Back ends (vulkan/, opencl/, host/) get arguments that are valid. */
+#include "device/device.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "device/barrier.h"
+#include "device/choose.h"
+
+enum { STAGING_BYTES = 8 << 20 };   /* a piece of a transfer to memory that is not mapped */
+
+struct device_priv {
+  struct hazards hazards;
+  enum lrqk_status fault;       /* the first fault since the last submit; recording calls do nothing until then */
+  bool recorded, lost;
+  uint64_t ticket;              /* of the last submit */
+  uint32_t n_buffers;
+  struct buffer *staging;       /* made at the first transfer that needs it */
+  struct kernel **kernel;
+  size_t n_kernels;
+};
+
+/* Fails with a text that ends in the condition that does not hold. */
+#define REQUIRE(d, cond, fmt, ...) \
+  do { if (!(cond)) return fail(&(d)->log, LRQK_RUNTIME, fmt " [%s]", __VA_ARGS__, #cond); } while (0)
+
+/* ---- devices */
+
+static enum lrqk_status no_device(const struct log *log, const struct device_entry *list, size_t n, const char *select) {
+  char text[800] = "";
+  for (size_t i = 0; i < n; i++) {
+    size_t at = strlen(text);
+    snprintf(text + at, sizeof text - at, "%s%zu = %s: %s", i ? ", " : "", i, list[i].caps.info.backend, list[i].caps.info.name);
+  }
+  if (select && *select) {
+    fail(log, LRQK_DEVICE, "device \"%s\": no such device; there are: %s", select, text);
+    log_hint(log, "a device is an index, part of a name, vulkan:NAME, opencl:NAME, or host");
+  } else {
+    fail(log, LRQK_DEVICE, "no GPU and no software driver was found (Vulkan loader and driver missing?)");
+    log_hint(log, "--device host computes on the CPU in plain C: right, but slow");
+  }
+  return LRQK_DEVICE;
+}
+
+static void lower(uint64_t *limit, uint64_t to) {
+  if (to && to < *limit) *limit = to;
+}
+
+static enum lrqk_status open_entry(struct device **out, const struct log *log, const struct device_options *opt, const struct device_entry *e) {
+  struct device *d = mem_alloc(1, sizeof *d);
+  struct device_priv *p = mem_alloc(1, sizeof *p);
+  enum lrqk_status s = d && p ? LRQK_OK : fail(log, LRQK_MEMORY, "device: out of host memory");
+  if (s == LRQK_OK) {
+    *d = (struct device){ .caps = e->caps, .ops = e->ops, .log = log ? *log : (struct log){ 0 }, .priv = p };
+    s = e->ops->open(d, e->index, opt);
+  }
+  if (s != LRQK_OK) {
+    mem_free(p);
+    mem_free(d);
+    return s;
+  }
+  d->caps.info.index = e->caps.info.index;
+  lower(&d->caps.info.max_allocation, opt->max_allocation);
+  lower(&d->caps.info.max_binding, opt->max_binding);
+  *out = d;
+  return LRQK_OK;
+}
+
+enum lrqk_status device_open(struct device **out, const struct log *log, const struct device_options *opt) {
+  static const struct device_options defaults;
+  if (!opt) opt = &defaults;
+  struct device_entry *list;
+  size_t n;
+  TRY(device_entries(&list, &n, log, opt->validate));
+  int i = device_match(list, n, opt->select);
+  enum lrqk_status s = i < 0 ? no_device(log, list, n, opt->select) : open_entry(out, log, opt, &list[i]);
+  if (s == LRQK_OK && !(opt->select && *opt->select) && list[i].caps.info.type == LRQK_DEVICE_SOFTWARE)
+    log_warn(log, "%s is a software driver: no GPU was found, this will be slow", list[i].caps.info.name);
+  mem_free(list);
+  return s;
+}
+
+void device_close(struct device *d) {
+  if (!d) return;
+  struct device_priv *p = d->priv;
+  if (p->recorded) device_submit(d, NULL);
+  device_wait(d, 0);
+  buffer_destroy(&p->staging);
+  if (p->n_buffers) fail(&d->log, LRQK_RUNTIME, "device_close: %" PRIu32 " buffers are still there", p->n_buffers);
+  for (size_t i = 0; i < p->n_kernels; i++) {
+    d->ops->kernel_destroy(p->kernel[i]);
+    mem_free(p->kernel[i]);
+  }
+  mem_free(p->kernel);
+  d->ops->close(d);
+  mem_free(p);
+  mem_free(d);
+}
+
+void device_memory(struct device *d) { d->ops->memory(d); }
+
+/* ---- memory */
+
+/* Nothing is allocated while decoding: the driver may stall, and the plan of the memory would be wrong. */
+static void decoding_guard(const struct device *d, const char *what, const char *name) {
+  if (!d->decoding) return;
+  fail(&d->log, LRQK_RUNTIME, "%s \"%s\" is made while decoding [!d->decoding]", what, name);
+#ifdef LRQK_TESTS
+  abort();
+#endif
+}
+
+static void order(struct device *d, const struct hazard_use *use, uint32_t n) {
+  if (hazards_use(&d->priv->hazards, use, n)) d->ops->barrier(d);
+  d->priv->recorded = true;
+}
+
+/* Memory that the host cannot reach is zeroed in the command stream, before anything that uses it. */
+static enum lrqk_status zero(struct device *d, const struct buffer *b) {
+  order(d, &(struct hazard_use){ view_of(b), ACCESS_WRITE }, 1);
+  return d->ops->fill(d, view_of(b), 0);
+}
+
+enum lrqk_status buffer_create(struct buffer **out, struct device *d, enum place place, uint64_t size, const char *name) {
+  struct device_priv *p = d->priv;
+  decoding_guard(d, "buffer", name);
+  REQUIRE(d, (unsigned)place < N_PLACES, "buffer \"%s\": place %d", name, (int)place);
+  REQUIRE(d, size > 0, "buffer \"%s\": no bytes", name);
+  uint64_t most = d->caps.info.max_allocation, padded = (size + VIEW_ALIGN - 1) & ~(uint64_t)(VIEW_ALIGN - 1);
+  if (size > most || padded > most)
+    return fail(&d->log, LRQK_MEMORY, "buffer \"%s\": %" PRIu64 " bytes asked, one allocation of %s is at most %" PRIu64, name, size,
+                d->caps.info.name, most);
+  struct buffer *b = mem_fault() ? NULL : mem_alloc(1, sizeof *b);
+  if (!b) return fail(&d->log, LRQK_MEMORY, "buffer \"%s\": %" PRIu64 " bytes: out of memory", name, size);
+  *b = (struct buffer){ .dev = d, .name = name, .place = place, .size = padded };
+  enum lrqk_status s = d->ops->buffer_create(b);
+  if (s != LRQK_OK) {
+    mem_free(b);
+    return s;
+  }
+  p->n_buffers++;
+  d->placed[place] += b->size;
+  log_debug(&d->log, "buffer \"%s\": %" PRIu64 " bytes", name, b->size);
+  if (!b->map) s = zero(d, b);
+  if (s != LRQK_OK) {
+    buffer_destroy(&b);
+    return s;
+  }
+  *out = b;
+  return LRQK_OK;
+}
+
+/* What is recorded is sent, then the device becomes idle. */
+static enum lrqk_status drain(struct device *d) {
+  if (d->priv->recorded || d->priv->fault != LRQK_OK) TRY(device_submit(d, NULL));
+  return device_wait(d, 0);
+}
+
+void buffer_destroy(struct buffer **bp) {
+  struct buffer *b = *bp;
+  if (!b) return;
+  *bp = NULL;
+  struct device *d = b->dev;
+  enum lrqk_status pending = d->priv->fault;   /* stays for the submit of the caller who recorded it */
+  d->priv->fault = LRQK_OK;
+  enum lrqk_status s = drain(d);
+  d->priv->fault = pending != LRQK_OK ? pending : s;
+  d->ops->buffer_destroy(b);
+  d->priv->n_buffers--;
+  d->placed[b->place] -= b->size;
+  mem_free(b);
+}
+
+struct view view_of(const struct buffer *b) { return (struct view){ b, 0, b->size }; }
+
+/* Who uses a view, for the message: "kernel ADD, y", "device_copy, source". */
+struct user { const char *call, *kernel, *binding; };
+#define USER_FMT "%s%s, %s"
+#define USER(u) (u)->call, (u)->kernel, (u)->binding
+
+static enum lrqk_status check_range(const struct device *d, const struct user *u, const struct view *v, uint64_t align) {
+  REQUIRE(d, v->buf, USER_FMT ": no buffer", USER(u));
+  REQUIRE(d, v->buf->dev == d, USER_FMT ": buffer \"%s\" is another device's", USER(u), v->buf->name);
+  REQUIRE(d, v->offset % align == 0, USER_FMT ": offset %" PRIu64 " of buffer \"%s\", expected a multiple of %" PRIu64, USER(u), v->offset,
+          v->buf->name, align);
+  REQUIRE(d, v->offset <= v->buf->size && v->size <= v->buf->size - v->offset,
+          USER_FMT ": %" PRIu64 " bytes at %" PRIu64 " of buffer \"%s\", which has %" PRIu64, USER(u), v->size, v->offset, v->buf->name,
+          v->buf->size);
+  return LRQK_OK;
+}
+
+static enum lrqk_status need_staging(struct device *d) {
+  uint64_t most = d->caps.info.max_allocation & ~(uint64_t)(VIEW_ALIGN - 1);
+  if (d->priv->staging) return LRQK_OK;
+  return buffer_create(&d->priv->staging, d, PLACE_STAGING, most < STAGING_BYTES ? most : STAGING_BYTES, "staging");
+}
+
+static enum lrqk_status record_copy(struct device *d, struct view dst, struct view src);
+
+/* One piece between memory that is not mapped and the staging buffer; either direction. */
+static enum lrqk_status move_piece(struct device *d, struct view dst, struct view src) {
+  TRY(record_copy(d, dst, src));
+  return drain(d);
+}
+
+enum lrqk_status device_write(struct device *d, struct view dst, const void *src, uint64_t size) {
+  TRY(check_range(d, &(struct user){ "device_write", "", "destination" }, &dst, 4));
+  REQUIRE(d, size <= dst.size, "device_write: %" PRIu64 " bytes into a view of %" PRIu64 " of \"%s\"", size, dst.size, dst.buf->name);
+  TRY(drain(d));
+  if (dst.buf->map) {
+    memcpy((char *)dst.buf->map + dst.offset, src, size);
+    return LRQK_OK;
+  }
+  TRY(need_staging(d));
+  struct buffer *st = d->priv->staging;
+  for (uint64_t at = 0; at < size;) {
+    uint64_t n = size - at < st->size ? size - at : st->size;
+    memcpy(st->map, (const char *)src + at, n);
+    TRY(move_piece(d, (struct view){ dst.buf, dst.offset + at, n }, (struct view){ st, 0, n }));
+    at += n;
+  }
+  return LRQK_OK;
+}
+
+enum lrqk_status device_read(struct device *d, void *dst, struct view src, uint64_t size) {
+  TRY(check_range(d, &(struct user){ "device_read", "", "source" }, &src, 4));
+  REQUIRE(d, size <= src.size, "device_read: %" PRIu64 " bytes of a view of %" PRIu64 " of \"%s\"", size, src.size, src.buf->name);
+  TRY(drain(d));
+  if (src.buf->map) {
+    memcpy(dst, (const char *)src.buf->map + src.offset, size);
+    return LRQK_OK;
+  }
+  TRY(need_staging(d));
+  struct buffer *st = d->priv->staging;
+  for (uint64_t at = 0; at < size;) {
+    uint64_t n = size - at < st->size ? size - at : st->size;
+    TRY(move_piece(d, (struct view){ st, 0, n }, (struct view){ src.buf, src.offset + at, n }));
+    memcpy((char *)dst + at, st->map, n);
+    at += n;
+  }
+  return LRQK_OK;
+}
+
+/* ---- kernels */
+
+static enum lrqk_status check_kernel(struct device *d, const struct kernel *k) {
+  const struct kernel_info *info = &kernel_info[k->id];
+  const struct lrqk_device_info *caps = &d->caps.info;
+  REQUIRE(d, k->spec[0] >= 1 && k->spec[0] <= caps->max_workgroup, "kernel %s: WG %" PRIu32 ", %s takes at most %" PRIu32, info->id, k->spec[0],
+          caps->name, caps->max_workgroup);
+  REQUIRE(d, info->n_bindings <= caps->max_storage_bindings, "kernel %s: %" PRIu32 " buffers, %s takes at most %" PRIu32, info->id,
+          info->n_bindings, caps->name, caps->max_storage_bindings);
+  return LRQK_OK;
+}
+
+enum lrqk_status kernel_get(const struct kernel **out, struct device *d, enum kernel_id id, const uint32_t *spec, uint32_t n) {
+  struct device_priv *p = d->priv;
+  REQUIRE(d, (unsigned)id < N_KERNELS, "kernel_get: kernel %d", (int)id);
+  const struct kernel_info *info = &kernel_info[id];
+  REQUIRE(d, info->n_bindings > 0, "kernel %s: not in this build", info->id);
+  REQUIRE(d, n <= info->n_spec, "kernel %s: %" PRIu32 " specialisation constants, it has %" PRIu32, info->id, n, info->n_spec);
+  struct kernel want = { .dev = d, .id = id, .n_spec = info->n_spec };
+  for (uint32_t i = 0; i < info->n_spec; i++) want.spec[i] = i < n ? spec[i] : info->spec_default[i];
+  for (size_t i = 0; i < p->n_kernels; i++) {
+    const struct kernel *k = p->kernel[i];
+    if (k->id == id && !memcmp(k->spec, want.spec, sizeof want.spec)) {
+      *out = k;
+      return LRQK_OK;
+    }
+  }
+  decoding_guard(d, "kernel", info->id);
+  TRY(check_kernel(d, &want));
+  struct kernel **list = mem_realloc(p->kernel, p->n_kernels + 1, sizeof *list);
+  if (list) p->kernel = list;
+  struct kernel *k = list ? mem_alloc(1, sizeof *k) : NULL;
+  if (!k) return fail(&d->log, LRQK_MEMORY, "kernel %s: out of host memory", info->id);
+  *k = want;
+  enum lrqk_status s = d->ops->kernel_create(k);
+  if (s != LRQK_OK) {
+    mem_free(k);
+    return s;
+  }
+  p->kernel[p->n_kernels++] = k;
+  *out = k;
+  return LRQK_OK;
+}
+
+/* ---- recording */
+
+static void note(struct device *d, enum lrqk_status s) {
+  if (s == LRQK_DEVICE_LOST) d->priv->lost = true;
+  if (d->priv->fault == LRQK_OK) d->priv->fault = s;
+}
+
+static bool disjoint(const struct view *a, const struct view *b) {
+  return a->buf != b->buf || a->offset + a->size <= b->offset || b->offset + b->size <= a->offset;
+}
+
+static enum lrqk_status check_binding(const struct device *d, const struct kernel_info *info, uint32_t i, const struct view *v) {
+  const struct lrqk_device_info *caps = &d->caps.info;
+  const struct kernel_binding *b = &info->binding[i];
+  const struct user u = { "kernel ", info->id, b->name };
+  TRY(check_range(d, &u, v, VIEW_ALIGN));
+  REQUIRE(d, v->size > 0 && v->size % b->element == 0, USER_FMT ": %" PRIu64 " bytes of \"%s\", an element has %d", USER(&u), v->size,
+          v->buf->name, b->element);
+  REQUIRE(d, v->size <= caps->max_binding, USER_FMT ": %" PRIu64 " bytes of \"%s\", %s binds at most %" PRIu64, USER(&u), v->size,
+          v->buf->name, caps->name, caps->max_binding);
+  REQUIRE(d, !d->caps.texel || b->access != ACCESS_READ || v->size / b->element <= caps->max_texels,
+          USER_FMT ": %" PRIu64 " texels of \"%s\", %s binds at most %" PRIu64, USER(&u), v->size / b->element, v->buf->name, caps->name,
+          caps->max_texels);
+  return LRQK_OK;
+}
+
+static enum lrqk_status check_dispatch(const struct device *d, const struct kernel *k, const uint32_t groups[3], const struct view *views,
+                                       uint32_t n_views, uint32_t params_size) {
+  REQUIRE(d, k && k->dev == d, "%s", k ? "device_dispatch: a kernel of another device" : "device_dispatch: no kernel");
+  const struct kernel_info *info = &kernel_info[k->id];
+  for (int i = 0; i < 3; i++)
+    REQUIRE(d, groups[i] <= DEVICE_MAX_GROUPS, "kernel %s: %" PRIu32 " groups in dimension %d, the limit is %d", info->id, groups[i], i,
+            DEVICE_MAX_GROUPS);
+  REQUIRE(d, n_views == info->n_bindings, "kernel %s: %" PRIu32 " views, it has %" PRIu32 " bindings", info->id, n_views, info->n_bindings);
+  REQUIRE(d, params_size == info->params_size, "kernel %s: %" PRIu32 " bytes of parameters, it has %" PRIu32, info->id, params_size,
+          info->params_size);
+  for (uint32_t i = 0; i < n_views; i++) TRY(check_binding(d, info, i, &views[i]));
+  for (uint32_t i = 0; i < n_views; i++)
+    for (uint32_t j = 0; j < n_views && (info->binding[i].access & ACCESS_WRITE); j++)
+      REQUIRE(d, i == j || disjoint(&views[i], &views[j]), "kernel %s: bindings %" PRIu32 " (%s) and %" PRIu32 " (%s) overlap in \"%s\"",
+              info->id, i, info->binding[i].name, j, info->binding[j].name, views[i].buf->name);
+  return LRQK_OK;
+}
+
+void device_dispatch(struct device *d, const struct kernel *k, uint32_t gx, uint32_t gy, uint32_t gz, const struct view *views,
+                     uint32_t n_views, const void *params, uint32_t params_size) {
+  const uint32_t groups[3] = { gx, gy, gz };
+  if (d->priv->fault != LRQK_OK) return;
+  enum lrqk_status s = check_dispatch(d, k, groups, views, n_views, params_size);
+  if (s == LRQK_OK && gx && gy && gz) {
+    struct hazard_use use[KERNEL_MAX_BINDINGS];
+    for (uint32_t i = 0; i < n_views; i++) use[i] = (struct hazard_use){ views[i], kernel_info[k->id].binding[i].access };
+    order(d, use, n_views);
+    s = d->ops->dispatch(d, k, groups, views, params);
+  }
+  note(d, s);
+}
+
+static enum lrqk_status record_copy(struct device *d, struct view dst, struct view src) {
+  const struct hazard_use use[2] = { { dst, ACCESS_WRITE }, { src, ACCESS_READ } };
+  order(d, use, 2);
+  enum lrqk_status s = d->ops->copy(d, dst, src);
+  note(d, s);
+  return s;
+}
+
+static enum lrqk_status check_copy(const struct device *d, const struct view *dst, const struct view *src) {
+  TRY(check_range(d, &(struct user){ "device_copy", "", "destination" }, dst, 4));
+  TRY(check_range(d, &(struct user){ "device_copy", "", "source" }, src, 4));
+  REQUIRE(d, dst->size == src->size, "device_copy: %" PRIu64 " bytes of \"%s\" to %" PRIu64 " of \"%s\"", src->size, src->buf->name, dst->size,
+          dst->buf->name);
+  REQUIRE(d, src->size % 4 == 0, "device_copy: %" PRIu64 " bytes of \"%s\"", src->size, src->buf->name);
+  REQUIRE(d, disjoint(dst, src), "device_copy: source and destination overlap in \"%s\"", src->buf->name);
+  return LRQK_OK;
+}
+
+void device_copy(struct device *d, struct view dst, struct view src) {
+  if (d->priv->fault != LRQK_OK) return;
+  note(d, check_copy(d, &dst, &src));
+  if (d->priv->fault != LRQK_OK || !src.size) return;
+  if (dst.buf->place == PLACE_HOST || src.buf->place == PLACE_HOST) d->bus_bytes += src.size;
+  record_copy(d, dst, src);
+}
+
+static enum lrqk_status check_fill(const struct device *d, const struct view *dst) {
+  TRY(check_range(d, &(struct user){ "device_fill", "", "destination" }, dst, 4));
+  REQUIRE(d, dst->size % 4 == 0, "device_fill: %" PRIu64 " bytes of \"%s\"", dst->size, dst->buf->name);
+  return LRQK_OK;
+}
+
+void device_fill(struct device *d, struct view dst, uint32_t word) {
+  if (d->priv->fault != LRQK_OK) return;
+  note(d, check_fill(d, &dst));
+  if (d->priv->fault != LRQK_OK || !dst.size) return;
+  order(d, &(struct hazard_use){ dst, ACCESS_WRITE }, 1);
+  note(d, d->ops->fill(d, dst, word));
+}
+
+/* ---- running */
+
+enum lrqk_status device_submit(struct device *d, uint64_t *ticket) {
+  struct device_priv *p = d->priv;
+  enum lrqk_status fault = p->fault;
+  p->fault = LRQK_OK;
+  if (p->lost) return fail(&d->log, LRQK_DEVICE_LOST, "%s was lost", d->caps.info.name);
+  if (p->recorded) {   /* also after a fault: what was recorded before it is valid, and its resources must be released */
+    enum lrqk_status s = d->ops->submit(d, p->ticket + 1);
+    p->ticket++;
+    p->recorded = false;
+    hazards_clear(&p->hazards);   /* every submit begins with a barrier */
+    p->lost = s == LRQK_DEVICE_LOST;
+    if (fault == LRQK_OK) fault = s;
+  }
+  if (fault == LRQK_OK && ticket) *ticket = p->ticket;
+  return fault;
+}
+
+enum lrqk_status device_wait(struct device *d, uint64_t ticket) {
+  struct device_priv *p = d->priv;
+  if (p->lost) return fail(&d->log, LRQK_DEVICE_LOST, "%s was lost", d->caps.info.name);
+  REQUIRE(d, ticket <= p->ticket, "device_wait: ticket %" PRIu64 ", the last one is %" PRIu64, ticket, p->ticket);
+  enum lrqk_status s = d->ops->wait(d, ticket ? ticket : p->ticket);
+  p->lost = s == LRQK_DEVICE_LOST;
+  return s;
+}
+
+size_t device_spans(struct device *d, struct span *out, size_t cap) { return d->ops->spans(d, out, cap); }

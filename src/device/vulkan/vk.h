@@ -1,0 +1,199 @@
+/* vk.h - what the files of the Vulkan back end share.
+ *   instance.c    loader, instance, messages of the validation layer, devices and their capabilities
+ *   device.c      logical device, queue, opening and closing; the table device_vulkan
+ *   memory.c      memory types, buffers, budgets
+ *   kernels.c     binding layouts, pipelines        cache.c  the pipeline cache and its file
+ *   sets.c        descriptor sets, kept by what they bind
+ *   commands.c    the ring of command buffers       timing.c  timestamps */
+#ifndef DEVICE_VULKAN_VK_H
+#define DEVICE_VULKAN_VK_H
+
+#include <volk.h>
+
+#include "device/device.h"
+#include "device/spans.h"
+
+#define VK_INSTANCE_FUNCTIONS(X)                                                                                        \
+  X(DestroyInstance) X(EnumeratePhysicalDevices) X(GetPhysicalDeviceProperties2) X(GetPhysicalDeviceMemoryProperties2)    \
+  X(GetPhysicalDeviceQueueFamilyProperties) X(GetPhysicalDeviceFormatProperties) X(EnumerateDeviceExtensionProperties)    \
+  X(CreateDevice) X(GetDeviceProcAddr)
+
+#define VK_DEBUG_FUNCTIONS(X) X(CreateDebugUtilsMessengerEXT) X(DestroyDebugUtilsMessengerEXT) X(SetDebugUtilsObjectNameEXT)
+
+#define VK_DEVICE_FUNCTIONS(X)                                                                                          \
+  X(DestroyDevice) X(DeviceWaitIdle) X(GetDeviceQueue) X(QueueSubmit)                                                     \
+  X(CreateBuffer) X(DestroyBuffer) X(GetBufferMemoryRequirements) X(AllocateMemory) X(FreeMemory) X(BindBufferMemory)     \
+  X(MapMemory) X(CreateBufferView) X(DestroyBufferView)                                                                   \
+  X(CreateShaderModule) X(DestroyShaderModule) X(CreateDescriptorSetLayout) X(DestroyDescriptorSetLayout)                 \
+  X(CreatePipelineLayout) X(DestroyPipelineLayout) X(CreateComputePipelines) X(DestroyPipeline)                           \
+  X(CreatePipelineCache) X(DestroyPipelineCache) X(GetPipelineCacheData)                                                  \
+  X(CreateDescriptorPool) X(DestroyDescriptorPool) X(ResetDescriptorPool) X(AllocateDescriptorSets) X(UpdateDescriptorSets) \
+  X(CreateCommandPool) X(DestroyCommandPool) X(AllocateCommandBuffers) X(BeginCommandBuffer) X(EndCommandBuffer)          \
+  X(CreateFence) X(DestroyFence) X(ResetFences) X(WaitForFences)                                                          \
+  X(CmdBindPipeline) X(CmdBindDescriptorSets) X(CmdPushConstants) X(CmdDispatch) X(CmdCopyBuffer) X(CmdFillBuffer)        \
+  X(CmdPipelineBarrier) X(CmdResetQueryPool) X(CmdWriteTimestamp)                                                         \
+  X(CreateQueryPool) X(DestroyQueryPool) X(GetQueryPoolResults)
+
+enum {
+  VK_MAX_DEVICES = 16,
+  VK_RING = 4,                 /* command buffers: one is recorded while the others run */
+  VK_SETS = 16384,             /* descriptor sets kept: a step of 80 layers with 16 pages each needs about 6000 */
+  VK_SETS_PER_POOL = 512,
+  VK_BUCKETS = 8192,
+  VK_STAMPS_PER_POOL = 1024
+};
+
+/* Several instances may live side by side, so their functions are theirs, not volk's global ones. */
+struct vk_instance {
+  VkInstance handle;
+  VkDebugUtilsMessengerEXT messenger;
+#define X(name) PFN_vk##name name;
+  VK_INSTANCE_FUNCTIONS(X)
+  VK_DEBUG_FUNCTIONS(X)       /* NULL unless validating */
+#undef X
+};
+
+struct vk_buffer {
+  VkBuffer handle;
+  VkDeviceMemory memory;
+  void *block;                /* host memory that was imported (software drivers) */
+};
+
+/* What kernels with the same kinds of bindings share. */
+struct vk_layout {
+  VkDescriptorSetLayout set;
+  VkPipelineLayout pipeline;
+  uint32_t n, params_size;
+  char kind[KERNEL_MAX_BINDINGS];   /* 's': storage buffer, else the element class of a texel buffer */
+  uint32_t unused;                  /* head of a list of sets that bind nothing that still exists */
+};
+
+struct vk_kernel { VkPipeline pipeline; struct vk_layout *layout; };
+
+struct vk_set {
+  VkDescriptorSet handle;
+  struct vk_layout *layout;
+  uint64_t hash;
+  struct view view[KERNEL_MAX_BINDINGS];
+  VkBufferView texels[KERNEL_MAX_BINDINGS];   /* of the set alone */
+  uint32_t next;                              /* in the bucket or in the layout's unused list */
+};
+
+struct vk_sets {
+  struct vk_set *set;
+  uint32_t n, cap;
+  uint32_t *bucket;             /* [VK_BUCKETS] heads */
+  VkDescriptorPool pool[VK_SETS / VK_SETS_PER_POOL];
+  uint32_t n_pools, left;       /* left: sets of the last pool in use */
+  uint32_t pool_at;
+};
+
+/* Stamp i + 1 is the end of span i and the begin of the next. */
+struct vk_stamps {
+  VkQueryPool *pool;
+  uint32_t n_pools, n;          /* n: stamps written into the command buffer */
+  const char **name;            /* [n - 1] */
+};
+
+struct vk_slot {
+  VkCommandBuffer cmd;
+  VkFence fence;
+  uint64_t ticket;
+  bool busy;
+  struct vk_stamps stamps;
+};
+
+struct vk {
+  struct device *dev;
+  struct vk_instance inst;
+  VkPhysicalDevice phys;
+  VkPhysicalDeviceProperties props;
+  VkPhysicalDeviceMemoryProperties memory;
+  VkDeviceSize import_align;    /* software drivers: host memory can be imported at this alignment; else 0 */
+  VkDevice device;
+  VkQueue queue;
+  uint32_t family;
+  PFN_vkGetMemoryHostPointerPropertiesEXT GetMemoryHostPointerPropertiesEXT;
+#define X(name) PFN_vk##name name;
+  VK_DEVICE_FUNCTIONS(X)
+#undef X
+
+  struct vk_layout **layout;
+  uint32_t n_layouts;
+  VkPipelineCache cache;
+  size_t cache_bytes;           /* as it was loaded */
+  struct vk_sets sets;
+
+  VkCommandPool commands;
+  struct vk_slot slot[VK_RING];
+  uint32_t head;                /* the slot that records, or will */
+  bool recording;
+  VkPipeline bound;             /* in the command buffer that records */
+  uint64_t ticket;              /* of the last submit */
+  uint32_t messages_seen;       /* validation messages that a submit has reported */
+
+  bool timing;
+  uint64_t stamp_mask, stamp_last, stamp_ticks;   /* ticks since the first stamp, wrapped counters unrolled */
+  struct span_list spans;
+};
+
+/* Logs a failed call and gives its status. */
+enum lrqk_status vk_fail(struct vk *v, VkResult r, const char *call);
+#define VK_TRY(v, name, ...)                                         \
+  do {                                                               \
+    VkResult r_ = (v)->name(__VA_ARGS__);                            \
+    if (r_ < 0) return vk_fail(v, r_, "vk" #name);                   \
+  } while (0)
+void vk_name(struct vk *v, VkObjectType type, uint64_t handle, const char *name);   /* for the messages of the validation layer */
+
+/* instance.c.  d: whose validation messages are counted; NULL: no validation. */
+enum lrqk_status vk_instance_create(struct vk_instance *inst, const struct log *log, struct device *d);
+void vk_instance_destroy(struct vk_instance *inst);
+uint32_t vk_usable_devices(const struct vk_instance *inst, const struct log *log, VkPhysicalDevice list[VK_MAX_DEVICES]);
+void vk_caps(const struct vk_instance *inst, VkPhysicalDevice phys, struct device_caps *caps);
+bool vk_has_extension(const struct vk_instance *inst, VkPhysicalDevice phys, const char *name);
+uint32_t vk_compute_family(const struct vk_instance *inst, VkPhysicalDevice phys, uint32_t *stamp_bits);   /* UINT32_MAX: none */
+void vk_enumerate(const struct log *log, bool validate, void (*fn)(void *ud, const struct device_caps *caps), void *ud);
+
+/* memory.c */
+int vk_memory_type(const VkPhysicalDeviceMemoryProperties *m, enum lrqk_device_type type, enum place place, uint32_t bits);   /* -1: none */
+void vk_memory_info(const struct vk_instance *inst, VkPhysicalDevice phys, struct lrqk_device_info *info);
+void vk_memory(struct device *d);
+enum lrqk_status vk_buffer_create(struct buffer *b);
+void vk_buffer_destroy(struct buffer *b);
+
+/* kernels.c */
+VkFormat vk_format(char element_class);
+enum lrqk_status vk_kernel_create(struct kernel *k);
+void vk_kernel_destroy(struct kernel *k);
+void vk_layouts_destroy(struct vk *v);
+
+/* cache.c */
+void vk_cache_open(struct vk *v);
+void vk_cache_close(struct vk *v);
+
+/* sets.c */
+enum lrqk_status vk_sets_init(struct vk *v);
+void vk_sets_destroy(struct vk *v);
+enum lrqk_status vk_set_get(struct vk *v, struct vk_layout *l, const struct view *views, VkDescriptorSet *out);
+void vk_sets_drop(struct vk *v, const struct buffer *b);     /* the device is idle and nothing is recorded */
+
+/* commands.c */
+enum lrqk_status vk_commands_init(struct vk *v);
+void vk_commands_destroy(struct vk *v);
+enum lrqk_status vk_flush(struct vk *v);                     /* sends what is recorded and waits: the device is idle */
+enum lrqk_status vk_dispatch(struct device *d, const struct kernel *k, const uint32_t groups[3], const struct view *views, const void *params);
+enum lrqk_status vk_copy(struct device *d, struct view dst, struct view src);
+enum lrqk_status vk_fill(struct device *d, struct view dst, uint32_t word);
+void vk_barrier(struct device *d);
+enum lrqk_status vk_submit(struct device *d, uint64_t ticket);
+enum lrqk_status vk_wait(struct device *d, uint64_t ticket);
+
+/* timing.c: nothing happens unless v->timing */
+void vk_stamps_begin(struct vk *v, struct vk_slot *s);
+void vk_stamp(struct vk *v, struct vk_slot *s, const char *name);   /* after the command */
+void vk_stamps_collect(struct vk *v, struct vk_slot *s);            /* the command buffer has run */
+void vk_stamps_destroy(struct vk *v, struct vk_slot *s);
+size_t vk_spans(struct device *d, struct span *out, size_t cap);
+
+#endif
