@@ -49,6 +49,25 @@ static const void *find(const char *name, const char *type, size_t count) {
 const double *golden_f64(const char *name, size_t count) { return find(name, "f64", count); }
 const int32_t *golden_i32(const char *name, size_t count) { return find(name, "i32", count); }
 
+double golden_error(const double *a, const double *want, size_t n) {
+  double e = 0, most = 0;
+  for (size_t i = 0; i < n; i++) {
+    e = fmax(e, isfinite(a[i]) ? fabs(a[i] - want[i]) : INFINITY);
+    most = fmax(most, fabs(want[i]));
+  }
+  return e / most;
+}
+
+double golden_basis_error(const char *name, const double *b, size_t rows) {
+  enum { STEP = 4 };
+  size_t n = rows * SYNTH_D / STEP;
+  double *kept = must(malloc(n * sizeof *kept));
+  for (size_t i = 0; i < n; i++) kept[i] = b[i * STEP];
+  double e = golden_error(kept, golden_f64(name, n), n);
+  free(kept);
+  return e;
+}
+
 void golden_free(void) {
   while (n_records) free(records[--n_records].data);
 }

@@ -9,6 +9,8 @@
 const double *golden_f64(const char *name, size_t count);    /* "CASE.key"; valid until golden_free */
 const int32_t *golden_i32(const char *name, size_t count);
 void golden_free(void);
+double golden_error(const double *a, const double *want, size_t n);            /* largest difference over the largest |want| */
+double golden_basis_error(const char *name, const double *b, size_t rows);     /* of b [rows][d], of which every 4th column is kept */
 
 /* Portable normals: splitmix64 and Box-Muller, rounded to float. */
 void prandn(float *out, uint64_t seed, size_t n);

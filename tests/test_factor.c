@@ -10,19 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { D = SYNTH_D, KEPT = 8, COLUMN_STEP = 4 };   /* of a factor 8 rows are kept, of a basis every 4th column */
+enum { D = SYNTH_D, KEPT = 8 };   /* of a factor 8 rows are kept */
 
 static const struct log no_log;
-
-/* |a - b| over the largest |b| */
-static double error_of(const double *a, const double *b, size_t n) {
-  double e = 0, most = 0;
-  for (size_t i = 0; i < n; i++) {
-    e = fmax(e, isfinite(a[i]) ? fabs(a[i] - b[i]) : INFINITY);
-    most = fmax(most, fabs(b[i]));
-  }
-  return e / most;
-}
 
 static const double *record(const char *name, const char *key, size_t n) {
   char text[64];
@@ -37,18 +27,16 @@ static void check_rows(const struct fit *f, const char *name, const char *key, b
   for (uint32_t h = 0; h < f->heads; h++)
     for (uint32_t i = 0; i < KEPT; i++) fit_row(f, h, queries, i * step, a + ((size_t)h * KEPT + i) * r);
   const double *want = record(name, key, (size_t)f->heads * KEPT * r);
-  double e = error_of(a, want, (size_t)f->heads * KEPT * r);
+  double e = golden_error(a, want, (size_t)f->heads * KEPT * r);
   free(a);
   ck_assert_msg(e < limit, "%s.%s: error %.3g, expected < %.3g", name, key, e, limit);
 }
 
 static void check_basis(const struct fit *f, const char *name, const char *key, const double *b, double limit) {
-  size_t n = (size_t)f->heads * f->o.r * (D / COLUMN_STEP);
-  double *kept = malloc(n * sizeof *kept);
-  for (size_t i = 0; i < n; i++) kept[i] = b[i * COLUMN_STEP];
-  double e = error_of(kept, record(name, key, n), n);
-  free(kept);
-  ck_assert_msg(e < limit, "%s.%s: error %.3g, expected < %.3g", name, key, e, limit);
+  char text[64];
+  snprintf(text, sizeof text, "%s.%s", name, key);
+  double e = golden_basis_error(text, b, (size_t)f->heads * f->o.r);
+  ck_assert_msg(e < limit, "%s: error %.3g, expected < %.3g", text, e, limit);
 }
 
 static void solve(struct fit *f, uint32_t iters) {

@@ -74,7 +74,8 @@ static bool update(const struct factor_options *o, double lambda, const double *
   return true;
 }
 
-static bool iterate(const struct factor_options *o, const struct factor_head *h, struct state s, const struct scratch *t, double change[2]) {
+/* change[2] += |A_new - A_old|^2 of A_Q and of A_K. */
+static bool iterate(const struct factor_options *o, const struct factor_head *h, struct state s, const struct scratch *t, double *change) {
   return basis(o, s.cq, s.xq, t->bq, t->low) && basis(o, s.ck, s.xk, t->bk, t->low) &&
          update(o, o->lambda_q, t->bq, s.xk, s.ck, h->gq, h->mq, s.xq, s.cq, t, &change[0]) &&
          update(o, o->lambda_k, t->bk, s.xq, s.cq, h->gk, h->mk, s.xk, s.ck, t, &change[1]);
@@ -87,12 +88,13 @@ static enum lrqk_status not_solved(const struct log *log, uint32_t head) {
 enum lrqk_status factor_solve(const struct log *log, const struct factor_options *o, const struct factor_head *heads, uint32_t n_heads,
                               double *work, uint32_t *iters) {
   if (!o->r || o->r > o->d || !o->rows_q || !o->rows_k)
-    return fail(log, LRQK_USAGE, "factors: rank %u of head size %u over %llu queries and %llu keys, expected 1 <= rank <= head size and rows",
+    return fail(log, LRQK_USAGE, "factors: rank %u, head size %u, %llu queries, %llu keys, expected 1 <= rank <= head size, and rows",
                 o->r, o->d, (unsigned long long)o->rows_q, (unsigned long long)o->rows_k);
   double *p = block(o, work, 0);
   struct scratch t = { p, p + area(o), p + 2 * area(o), p + 2 * area(o) + square(o) };
   for (uint32_t i = 0; i < n_heads; i++) {
-    if (!o->iters && !heads[i].start.coord) return fail(log, LRQK_USAGE, "factors: a start that is no choice of coordinates needs an iteration");
+    if (!o->iters && !heads[i].start.coord)
+      return fail(log, LRQK_USAGE, "factors: 0 iterations from a start that is no choice of coordinates, expected 1 or more");
     start(o, &heads[i], head_state(o, work, i));
   }
   uint32_t done = 0;
