@@ -127,6 +127,28 @@ START_TEST(large_buffers_are_zero_and_not_resident) {
 }
 END_TEST
 
+/* RAM that is promised to other buffers is not promised twice, though none of them is resident. */
+START_TEST(ram_is_not_promised_twice) {
+  struct device *d = open_config(_i);
+  if (d->caps.cpu) {
+    enum { MOST = 4096 };
+    static struct buffer *b[MOST];
+    uint64_t size = d->caps.info.memory[0].free / 3;
+    if (size > d->caps.info.max_allocation) size = d->caps.info.max_allocation;
+    size &= ~(uint64_t)(VIEW_ALIGN - 1);
+    int n = 0;
+    while (n < MOST && buffer_create(&b[n], d, PLACE_HOST, size, "promise") == LRQK_OK) n++;
+    log_capture_expect(&captured, "promise", "RAM");
+    ck_assert(captured.hint[0]);
+    captured.errors = 0;
+    ck_assert_uint_le(d->placed[PLACE_HOST], d->caps.info.memory[0].bytes);
+    ck_assert_uint_ge(d->placed[PLACE_HOST] + size, d->caps.info.memory[0].bytes);
+    while (n) buffer_destroy(&b[--n]);
+  }
+  close_clean(d);
+}
+END_TEST
+
 static void round_trip(struct device *d, struct buffer *b, uint64_t offset, size_t size) {
   unsigned char *in = pattern(size), *all = malloc(b->size);
   memset(all, 0x5a, b->size);
@@ -542,7 +564,8 @@ START_TEST(hazards_need_barriers) {
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct hazards h = { 0 };
     struct hazard_use first = use(&a, 100, 100, cases[i].first), same = use(&a, 150, 10, cases[i].then);
-    struct hazard_use after = use(&a, 200, 100, cases[i].then), before = use(&a, 0, 100, cases[i].then), other = use(&b, 100, 100, cases[i].then);
+    struct hazard_use after = use(&a, 200, 100, cases[i].then), before = use(&a, 0, 100, cases[i].then);
+    struct hazard_use other = use(&b, 100, 100, cases[i].then);
     ck_assert(!hazards_use(&h, &first, 1));
     ck_assert(!hazards_use(&h, &after, 1));
     ck_assert(!hazards_use(&h, &before, 1));
@@ -553,7 +576,8 @@ START_TEST(hazards_need_barriers) {
   }
   /* After a barrier only the command that caused it is pending. */
   struct hazards h = { 0 };
-  struct hazard_use w = use(&a, 0, 8, ACCESS_WRITE), r = use(&a, 4, 8, ACCESS_READ), w2 = use(&a, 0, 4, ACCESS_WRITE), w3 = use(&a, 8, 4, ACCESS_WRITE);
+  struct hazard_use w = use(&a, 0, 8, ACCESS_WRITE), r = use(&a, 4, 8, ACCESS_READ);
+  struct hazard_use w2 = use(&a, 0, 4, ACCESS_WRITE), w3 = use(&a, 8, 4, ACCESS_WRITE);
   ck_assert(!hazards_use(&h, &w, 1));
   ck_assert(hazards_use(&h, &r, 1));
   ck_assert(!hazards_use(&h, &w2, 1));
@@ -592,17 +616,22 @@ END_TEST
 
 START_TEST(selection_strings) {
   const struct device_entry list[] = {
-    { &device_vulkan, 1, { .info = { .name = "NVIDIA GeForce RTX 3090" } } }, { &device_opencl, 0, { .info = { .name = "NVIDIA GeForce RTX 3090" } } },
-    { &device_vulkan, 0, { .info = { .name = "Intel(R) Arc(tm) A770" } } }, { &device_opencl, 1, { .info = { .name = "pocl-haswell" } } },
+    { &device_vulkan, 1, { .info = { .name = "NVIDIA GeForce RTX 3090" } } },
+    { &device_opencl, 0, { .info = { .name = "NVIDIA GeForce RTX 3090" } } },
+    { &device_vulkan, 0, { .info = { .name = "Intel(R) Arc(tm) A770" } } },
+    { &device_opencl, 1, { .info = { .name = "pocl-haswell" } } },
     { &device_host, 0, { .info = { .name = "host" } } },
   };
   static const struct { const char *select; int want; } cases[] = {
-    { NULL, 0 }, { "", 0 }, { "0", 0 }, { "3", 3 }, { "5", -1 }, { "99999999999999999999", -1 }, { "arc", 2 }, { "rtx 3090", 0 }, { "nvidia", 0 },
+    { NULL, 0 }, { "", 0 }, { "0", 0 }, { "3", 3 }, { "5", -1 }, { "99999999999999999999", -1 }, { "arc", 2 }, { "rtx 3090", 0 },
+    { "nvidia", 0 },
     { "vulkan", 0 }, { "Vulkan:", 0 }, { "opencl", 1 }, { "opencl:", 1 }, { "opencl:POCL", 3 }, { "vulkan:pocl", -1 }, { "vulkan:arc", 2 },
     { "host", 4 }, { "host:", 4 }, { "hos", 4 }, { "3090", -1 }, { "radeon", -1 }, { "vulkan:a770", 2 }, { "vulkanx", -1 },
   };
-  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-    ck_assert_msg(device_match(list, 5, cases[i].select) == cases[i].want, "%s: %d", cases[i].select, device_match(list, 5, cases[i].select));
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    int got = device_match(list, 5, cases[i].select);
+    ck_assert_msg(got == cases[i].want, "%s: %d", cases[i].select, got);
+  }
   ck_assert_int_eq(device_match(list + 4, 1, NULL), -1);   /* host is never the default */
   ck_assert_int_eq(device_match(list, 0, NULL), -1);
 }
@@ -619,7 +648,8 @@ START_TEST(devices_are_listed_in_order) {
     ck_assert(list[i].name[0] && list[i].driver[0] && list[i].n_memory >= 1 && list[i].memory[0].bytes && list[i].memory[0].flags[0]);
     ck_assert(list[i].max_allocation >= 1 << 30 && list[i].max_binding >= 1 << 27 && list[i].max_workgroup >= 128);
     ck_assert(list[i].max_storage_bindings >= KERNEL_MAX_BINDINGS && list[i].max_shared >= 16384 && list[i].timestamp_period_ns > 0);
-    if (list[i].type == LRQK_DEVICE_SOFTWARE) ck_assert(list[i].unified && list[i].memory[0].free && list[i].memory[0].free <= list[i].memory[0].bytes);
+    const struct lrqk_memory_info *m = &list[i].memory[0];
+    if (list[i].type == LRQK_DEVICE_SOFTWARE) ck_assert(list[i].unified && m->free && m->free <= m->bytes);
     if (i + 1 < n) ck_assert_str_ne(list[i].backend, "host");
   }
   ck_assert_str_eq(list[n - 1].backend, "host");
@@ -779,6 +809,7 @@ int main(int argc, char **argv) {
   tcase_set_timeout(c, 300);
   tcase_add_loop_test(c, buffers_of_each_place, 0, n);
   tcase_add_loop_test(c, large_buffers_are_zero_and_not_resident, 0, n);
+  tcase_add_loop_test(c, ram_is_not_promised_twice, 0, n);
   tcase_add_loop_test(c, write_and_read, 0, n);
   tcase_add_loop_test(c, fill_and_copy, 0, n);
   tcase_add_loop_test(c, pool_carves_views, 0, n);

@@ -50,7 +50,8 @@ static void lower(uint64_t *limit, uint64_t to) {
   if (to && to < *limit) *limit = to;
 }
 
-static enum lrqk_status open_entry(struct device **out, const struct log *log, const struct device_options *opt, const struct device_entry *e) {
+static enum lrqk_status open_entry(struct device **out, const struct log *log, const struct device_options *opt,
+                                   const struct device_entry *e) {
   struct device *d = mem_alloc(1, sizeof *d);
   struct device_priv *p = mem_alloc(1, sizeof *p);
   enum lrqk_status s = d && p ? LRQK_OK : fail(log, LRQK_MEMORY, "device: out of host memory");
@@ -125,6 +126,19 @@ static enum lrqk_status zero(struct device *d, const struct buffer *b) {
   return d->ops->fill(d, view_of(b), 0);
 }
 
+/* Where device memory is RAM, buffers cost nothing until they are used: what all of them may need has to be there. */
+static enum lrqk_status check_ram(struct device *d, uint64_t size, const char *name) {
+  const struct lrqk_memory_info *ram = &d->caps.info.memory[0];
+  if (!d->caps.cpu) return LRQK_OK;
+  device_memory(d);
+  uint64_t placed = d->placed[PLACE_DEVICE] + d->placed[PLACE_HOST] + d->placed[PLACE_STAGING];
+  if (!ram->bytes || (size <= ram->free && size <= ram->bytes - (placed < ram->bytes ? placed : ram->bytes))) return LRQK_OK;
+  fail(&d->log, LRQK_MEMORY, "buffer \"%s\": %" PRIu64 " bytes of RAM asked, %" PRIu64 " of %" PRIu64 " are free and %" PRIu64
+       " bytes belong to other buffers", name, size, ram->free, ram->bytes, placed);
+  log_hint(&d->log, "a shorter context (-c) needs less memory");
+  return LRQK_MEMORY;
+}
+
 enum lrqk_status buffer_create(struct buffer **out, struct device *d, enum place place, uint64_t size, const char *name) {
   struct device_priv *p = d->priv;
   decoding_guard(d, "buffer", name);
@@ -134,6 +148,7 @@ enum lrqk_status buffer_create(struct buffer **out, struct device *d, enum place
   if (size > most || padded > most)
     return fail(&d->log, LRQK_MEMORY, "buffer \"%s\": %" PRIu64 " bytes asked, one allocation of %s is at most %" PRIu64, name, size,
                 d->caps.info.name, most);
+  TRY(check_ram(d, padded, name));
   struct buffer *b = mem_fault() ? NULL : mem_alloc(1, sizeof *b);
   if (!b) return fail(&d->log, LRQK_MEMORY, "buffer \"%s\": %" PRIu64 " bytes: out of memory", name, size);
   *b = (struct buffer){ .dev = d, .name = name, .place = place, .size = padded };
@@ -250,8 +265,8 @@ enum lrqk_status device_read(struct device *d, void *dst, struct view src, uint6
 static enum lrqk_status check_kernel(struct device *d, const struct kernel *k) {
   const struct kernel_info *info = &kernel_info[k->id];
   const struct lrqk_device_info *caps = &d->caps.info;
-  REQUIRE(d, k->spec[0] >= 1 && k->spec[0] <= caps->max_workgroup, "kernel %s: WG %" PRIu32 ", %s takes at most %" PRIu32, info->id, k->spec[0],
-          caps->name, caps->max_workgroup);
+  REQUIRE(d, k->spec[0] >= 1 && k->spec[0] <= caps->max_workgroup, "kernel %s: WG %" PRIu32 ", %s takes at most %" PRIu32, info->id,
+          k->spec[0], caps->name, caps->max_workgroup);
   REQUIRE(d, info->n_bindings <= caps->max_storage_bindings, "kernel %s: %" PRIu32 " buffers, %s takes at most %" PRIu32, info->id,
           info->n_bindings, caps->name, caps->max_storage_bindings);
   return LRQK_OK;
@@ -358,8 +373,8 @@ static enum lrqk_status record_copy(struct device *d, struct view dst, struct vi
 static enum lrqk_status check_copy(const struct device *d, const struct view *dst, const struct view *src) {
   TRY(check_range(d, &(struct user){ "device_copy", "", "destination" }, dst, 4));
   TRY(check_range(d, &(struct user){ "device_copy", "", "source" }, src, 4));
-  REQUIRE(d, dst->size == src->size, "device_copy: %" PRIu64 " bytes of \"%s\" to %" PRIu64 " of \"%s\"", src->size, src->buf->name, dst->size,
-          dst->buf->name);
+  REQUIRE(d, dst->size == src->size, "device_copy: %" PRIu64 " bytes of \"%s\" to %" PRIu64 " of \"%s\"", src->size, src->buf->name,
+          dst->size, dst->buf->name);
   REQUIRE(d, src->size % 4 == 0, "device_copy: %" PRIu64 " bytes of \"%s\"", src->size, src->buf->name);
   REQUIRE(d, disjoint(dst, src), "device_copy: source and destination overlap in \"%s\"", src->buf->name);
   return LRQK_OK;

@@ -130,7 +130,8 @@ struct device_ops {
   void (*buffer_destroy)(struct buffer *b);
   enum lrqk_status (*kernel_create)(struct kernel *k);     /* id and all of info's spec values are set */
   void (*kernel_destroy)(struct kernel *k);
-  enum lrqk_status (*dispatch)(struct device *d, const struct kernel *k, const uint32_t groups[3], const struct view *views, const void *params);
+  enum lrqk_status (*dispatch)(struct device *d, const struct kernel *k, const uint32_t groups[3], const struct view *views,
+                               const void *params);
   enum lrqk_status (*copy)(struct device *d, struct view dst, struct view src);
   enum lrqk_status (*fill)(struct device *d, struct view dst, uint32_t word);
   void (*barrier)(struct device *d);                       /* everything recorded before is visible to what comes after */

@@ -23,10 +23,10 @@ struct host { bool timing; struct span_list spans; };
 
 static struct device_caps host_caps(void) {
   struct device_caps caps = {
-    .info = { .backend = "host", .name = "host", .driver = "plain C, one thread", .type = LRQK_DEVICE_SOFTWARE, .unified = true, .n_memory = 1,
-              .memory = { { .flags = "device,host,cached" } }, .max_allocation = 1ull << 40, .max_binding = 1ull << 32,
-              .max_workgroup = 1024, .max_shared = 64 << 10, .max_storage_bindings = KERNEL_MAX_BINDINGS, .subgroup = 1,
-              .timestamp_period_ns = 1 },
+    .info = { .backend = "host", .name = "host", .driver = "plain C, one thread", .type = LRQK_DEVICE_SOFTWARE, .unified = true,
+              .n_memory = 1, .memory = { { .flags = "device,host,cached" } }, .max_allocation = UINT64_C(1) << 40,
+              .max_binding = UINT64_C(1) << 32, .max_workgroup = 1024, .max_shared = 64 << 10,
+              .max_storage_bindings = KERNEL_MAX_BINDINGS, .subgroup = 1, .timestamp_period_ns = 1 },
     .cpu = true, .mapped = true,
   };
   ram_bytes(&caps.info.memory[0].bytes, &caps.info.memory[0].free);
@@ -59,12 +59,7 @@ static void host_memory(struct device *d) { ram_bytes(&d->caps.info.memory[0].by
 
 static enum lrqk_status host_buffer_create(struct buffer *b) {
   b->map = mem_alloc(1, b->size);
-  if (b->map) return LRQK_OK;
-  host_memory(b->dev);
-  fail(&b->dev->log, LRQK_MEMORY, "buffer \"%s\": %" PRIu64 " bytes of RAM asked, %" PRIu64 " are free", b->name, b->size,
-       b->dev->caps.info.memory[0].free);
-  log_hint(&b->dev->log, "a shorter context (-c) needs less memory");
-  return LRQK_MEMORY;
+  return b->map ? LRQK_OK : fail(&b->dev->log, LRQK_MEMORY, "buffer \"%s\": %" PRIu64 " bytes of RAM cannot be had", b->name, b->size);
 }
 
 static void host_buffer_destroy(struct buffer *b) { mem_free(b->map); }
@@ -120,7 +115,10 @@ static enum lrqk_status host_wait(struct device *d, uint64_t ticket) {
   return LRQK_OK;
 }
 
-static size_t host_spans(struct device *d, struct span *out, size_t cap) { return span_take(&((struct host *)d->backend)->spans, out, cap); }
+static size_t host_spans(struct device *d, struct span *out, size_t cap) {
+  struct host *h = d->backend;
+  return span_take(&h->spans, out, cap);
+}
 
 const struct device_ops device_host = {
   .name = "host", .enumerate = host_enumerate, .open = host_open, .close = host_close, .memory = host_memory,

@@ -7,7 +7,8 @@ static const uint64_t wait_ns = UINT64_C(1000000000), warn_after = 30;   /* one 
 
 enum lrqk_status vk_commands_init(struct vk *v) {
   const VkCommandPoolCreateInfo pool = {
-    .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT, .queueFamilyIndex = v->family,
+    .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
+    .queueFamilyIndex = v->family,
   };
   VK_TRY(v, CreateCommandPool, v->device, &pool, NULL, &v->commands);
   for (int i = 0; i < VK_RING; i++) {
@@ -45,9 +46,11 @@ static enum lrqk_status finish(struct vk *v, struct vk_slot *s) {
 /* Compute and transfer before, compute and transfer after: inputs, outputs and texel reads alike. */
 static void memory_barrier(struct vk *v, VkPipelineStageFlags to, VkAccessFlags access) {
   const VkMemoryBarrier b = {
-    .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, .dstAccessMask = access,
+    .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
+    .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, .dstAccessMask = access,
   };
-  v->CmdPipelineBarrier(v->slot[v->head].cmd, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT, to, 0, 1, &b, 0, NULL, 0, NULL);
+  const VkPipelineStageFlags from = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
+  v->CmdPipelineBarrier(v->slot[v->head].cmd, from, to, 0, 1, &b, 0, NULL, 0, NULL);
 }
 
 void vk_barrier(struct device *d) {
@@ -55,12 +58,15 @@ void vk_barrier(struct device *d) {
                  VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT);
 }
 
-/* The command buffer that records.  It begins with a barrier: submits run in order, but what they wrote must be made visible. */
+/* The command buffer that records.  It begins with a barrier: submits run in order, but what they wrote must be made
+ * visible. */
 static enum lrqk_status recorder(struct vk *v, struct vk_slot **out) {
   struct vk_slot *s = *out = &v->slot[v->head];
   if (v->recording) return LRQK_OK;
   if (s->busy) TRY(finish(v, s));
-  const VkCommandBufferBeginInfo info = { .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT };
+  const VkCommandBufferBeginInfo info = {
+    .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
+  };
   VK_TRY(v, BeginCommandBuffer, s->cmd, &info);
   v->recording = true;
   v->bound = VK_NULL_HANDLE;
@@ -83,7 +89,8 @@ static enum lrqk_status send(struct vk *v, uint64_t ticket) {
   return LRQK_OK;
 }
 
-enum lrqk_status vk_dispatch(struct device *d, const struct kernel *k, const uint32_t groups[3], const struct view *views, const void *params) {
+enum lrqk_status vk_dispatch(struct device *d, const struct kernel *k, const uint32_t groups[3], const struct view *views,
+                             const void *params) {
   struct vk *v = d->backend;
   const struct vk_kernel *vk = k->backend;
   VkDescriptorSet set;
@@ -104,7 +111,8 @@ enum lrqk_status vk_copy(struct device *d, struct view dst, struct view src) {
   struct vk_slot *s;
   TRY(recorder(v, &s));
   const VkBufferCopy region = { .srcOffset = src.offset, .dstOffset = dst.offset, .size = src.size };
-  v->CmdCopyBuffer(s->cmd, ((struct vk_buffer *)src.buf->backend)->handle, ((struct vk_buffer *)dst.buf->backend)->handle, 1, &region);
+  const struct vk_buffer *from = src.buf->backend, *to = dst.buf->backend;
+  v->CmdCopyBuffer(s->cmd, from->handle, to->handle, 1, &region);
   vk_stamp(v, s, "copy");
   return LRQK_OK;
 }
@@ -113,7 +121,8 @@ enum lrqk_status vk_fill(struct device *d, struct view dst, uint32_t word) {
   struct vk *v = d->backend;
   struct vk_slot *s;
   TRY(recorder(v, &s));
-  v->CmdFillBuffer(s->cmd, ((struct vk_buffer *)dst.buf->backend)->handle, dst.offset, dst.size, word);
+  const struct vk_buffer *to = dst.buf->backend;
+  v->CmdFillBuffer(s->cmd, to->handle, dst.offset, dst.size, word);
   vk_stamp(v, s, "fill");
   return LRQK_OK;
 }

@@ -73,8 +73,13 @@ static enum lrqk_status create_device(struct vk *v) {
 static enum lrqk_status open_physical(struct vk *v, uint32_t index, const struct device_options *opt) {
   struct device *d = v->dev;
   VkPhysicalDevice list[VK_MAX_DEVICES];
-  enum lrqk_status s = vk_instance_create(&v->inst, &d->log, opt->validate ? d : NULL);
-  if (s != LRQK_OK) return s;
+  if (opt->validate && !vk_have_validation_layer()) {
+    fail(&d->log, LRQK_DEVICE, "vulkan: VK_LAYER_KHRONOS_validation is not installed");
+    log_hint(&d->log, "Debian and Ubuntu have it in vulkan-validationlayers");
+    return LRQK_DEVICE;
+  }
+  if (vk_instance_create(&v->inst, &d->log, opt->validate ? d : NULL) != LRQK_OK)
+    return fail(&d->log, LRQK_DEVICE, "vulkan: no instance could be made");
   if (index >= vk_usable_devices(&v->inst, &d->log, list)) return fail(&d->log, LRQK_DEVICE, "%s is no longer there", d->caps.info.name);
   v->phys = list[index];
   vk_caps(&v->inst, v->phys, &d->caps);

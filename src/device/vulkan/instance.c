@@ -20,9 +20,9 @@ static bool have_loader(void) {
 
 static const char *const validation_layer = "VK_LAYER_KHRONOS_validation";
 
-static bool have_validation_layer(void) {
+bool vk_have_validation_layer(void) {
   uint32_t n = 0;
-  if (vkEnumerateInstanceLayerProperties(&n, NULL) < 0) return false;
+  if (!have_loader() || vkEnumerateInstanceLayerProperties(&n, NULL) < 0) return false;
   VkLayerProperties *list = mem_alloc(n, sizeof *list);
   bool found = false;
   if (list && vkEnumerateInstanceLayerProperties(&n, list) >= 0)
@@ -67,11 +67,6 @@ enum lrqk_status vk_instance_create(struct vk_instance *inst, const struct log *
     log_debug(log, "vulkan: no loader of version 1.1 or later");
     return LRQK_DEVICE;
   }
-  if (d && !have_validation_layer()) {
-    fail(log, LRQK_DEVICE, "vulkan: %s is not installed", validation_layer);
-    log_hint(log, "Debian and Ubuntu have it in vulkan-validationlayers");
-    return LRQK_DEVICE;
-  }
   const VkApplicationInfo app = {
     .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pApplicationName = "lrqk", .pEngineName = "lrqk",
     .apiVersion = version < VK_API_VERSION_1_3 ? version : VK_API_VERSION_1_3,
@@ -93,7 +88,8 @@ enum lrqk_status vk_instance_create(struct vk_instance *inst, const struct log *
   messages.pUserData = d;
   if (all && (!d || inst->CreateDebugUtilsMessengerEXT(inst->handle, &messages, NULL, &inst->messenger) >= 0)) return LRQK_OK;
   vk_instance_destroy(inst);
-  return fail(log, LRQK_DEVICE, "vulkan: the loader lacks functions of version 1.1");
+  log_debug(log, "vulkan: the loader lacks functions");
+  return LRQK_DEVICE;
 }
 
 void vk_instance_destroy(struct vk_instance *inst) {

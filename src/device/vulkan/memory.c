@@ -87,15 +87,16 @@ static enum lrqk_status no_memory(struct buffer *b, uint32_t heap) {
   const struct lrqk_memory_info *m = &d->caps.info.memory[heap];
   char free[40] = "unknown";
   if (m->free) snprintf(free, sizeof free, "%" PRIu64, m->free);
-  fail(&d->log, LRQK_MEMORY, "buffer \"%s\": %" PRIu64 " bytes of heap %" PRIu32 " (%s) asked, %s of %" PRIu64 " are free", b->name, b->size,
-       heap, m->flags, free, m->bytes);
+  fail(&d->log, LRQK_MEMORY, "buffer \"%s\": %" PRIu64 " bytes of heap %" PRIu32 " (%s) asked, %s of %" PRIu64 " are free", b->name,
+       b->size, heap, m->flags, free, m->bytes);
   log_hint(&d->log, "%s", hints[b->place]);
   return LRQK_MEMORY;
 }
 
 static enum lrqk_status no_type(struct buffer *b) {
   static const char *const places[N_PLACES] = { "device memory", "host memory that kernels can read", "staging memory" };
-  return fail(&b->dev->log, LRQK_DEVICE, "buffer \"%s\": %s binds no %s to a storage buffer", b->name, b->dev->caps.info.name, places[b->place]);
+  const struct device *d = b->dev;
+  return fail(&d->log, LRQK_DEVICE, "buffer \"%s\": %s binds no %s to a storage buffer", b->name, d->caps.info.name, places[b->place]);
 }
 
 /* The block comes from calloc: zero, and large ones are not resident before they are used. */

@@ -107,7 +107,8 @@ static enum lrqk_status take(struct vk *v, struct vk_layout *l, uint32_t *out) {
   struct vk_set *s = &c->set[c->n];
   *s = (struct vk_set){ .layout = l };
   const VkDescriptorSetAllocateInfo info = {
-    .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO, .descriptorPool = c->pool[c->pool_at], .descriptorSetCount = 1, .pSetLayouts = &l->set,
+    .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO, .descriptorPool = c->pool[c->pool_at],
+    .descriptorSetCount = 1, .pSetLayouts = &l->set,
   };
   VK_TRY(v, AllocateDescriptorSets, v->device, &info, &s->handle);
   c->left--;

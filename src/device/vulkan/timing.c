@@ -62,4 +62,7 @@ void vk_stamps_destroy(struct vk *v, struct vk_slot *s) {
   mem_free(s->stamps.name);
 }
 
-size_t vk_spans(struct device *d, struct span *out, size_t cap) { return span_take(&((struct vk *)d->backend)->spans, out, cap); }
+size_t vk_spans(struct device *d, struct span *out, size_t cap) {
+  struct vk *v = d->backend;
+  return span_take(&v->spans, out, cap);
+}

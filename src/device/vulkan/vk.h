@@ -146,7 +146,8 @@ enum lrqk_status vk_fail(struct vk *v, VkResult r, const char *call);
   } while (0)
 void vk_name(struct vk *v, VkObjectType type, uint64_t handle, const char *name);   /* for the messages of the validation layer */
 
-/* instance.c.  d: whose validation messages are counted; NULL: no validation. */
+/* instance.c.  d: whose validation messages are counted; NULL: no validation.  A failure is only a debug message. */
+bool vk_have_validation_layer(void);
 enum lrqk_status vk_instance_create(struct vk_instance *inst, const struct log *log, struct device *d);
 void vk_instance_destroy(struct vk_instance *inst);
 uint32_t vk_usable_devices(const struct vk_instance *inst, const struct log *log, VkPhysicalDevice list[VK_MAX_DEVICES]);
@@ -171,6 +172,9 @@ void vk_layouts_destroy(struct vk *v);
 /* cache.c */
 void vk_cache_open(struct vk *v);
 void vk_cache_close(struct vk *v);
+bool vk_cache_path(const VkPhysicalDeviceProperties *p, char *path, size_t cap);             /* false: no home, or too long */
+void *vk_cache_load(const VkPhysicalDeviceProperties *p, const char *path, size_t *n);       /* NULL: nothing that is this driver's */
+bool vk_cache_save(const char *path, const void *data, size_t n);
 
 /* sets.c */
 enum lrqk_status vk_sets_init(struct vk *v);
@@ -182,7 +186,8 @@ void vk_sets_drop(struct vk *v, const struct buffer *b);     /* the device is id
 enum lrqk_status vk_commands_init(struct vk *v);
 void vk_commands_destroy(struct vk *v);
 enum lrqk_status vk_flush(struct vk *v);                     /* sends what is recorded and waits: the device is idle */
-enum lrqk_status vk_dispatch(struct device *d, const struct kernel *k, const uint32_t groups[3], const struct view *views, const void *params);
+enum lrqk_status vk_dispatch(struct device *d, const struct kernel *k, const uint32_t groups[3], const struct view *views,
+                             const void *params);
 enum lrqk_status vk_copy(struct device *d, struct view dst, struct view src);
 enum lrqk_status vk_fill(struct device *d, struct view dst, uint32_t word);
 void vk_barrier(struct device *d);

@@ -1,0 +1,204 @@
+/* The insides of the Vulkan back end: which memory is chosen on devices that are not here, the file of the pipeline
+ * cache, and that a repeated dispatch makes nothing new. */
+#include "log_capture.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "device/vulkan/vk.h"
+
+/* ---- memory types */
+
+enum {
+  L = VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT,
+  H = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT,
+  C = VK_MEMORY_PROPERTY_HOST_CACHED_BIT,
+  V = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT,   /* not coherent */
+  A = VK_MEMORY_PROPERTY_DEVICE_COHERENT_BIT_AMD
+};
+#define GIB(n) ((uint64_t)(n) << 30)
+
+struct table {
+  const char *name;
+  enum lrqk_device_type type;
+  uint64_t heap[3];
+  struct { uint32_t flags, heap; } t[12];
+  uint32_t n;
+  int want[N_PLACES];
+};
+
+static const struct table tables[] = {
+  { "NVIDIA, small window", LRQK_DEVICE_DISCRETE, { GIB(24), GIB(62), 246 << 20 },
+    { { 0, 1 }, { L, 0 }, { L, 0 }, { H, 1 }, { H | C, 1 }, { L | H, 2 } }, 6, { 1, 4, 4 } },
+  { "NVIDIA, whole window", LRQK_DEVICE_DISCRETE, { GIB(24), GIB(62) },
+    { { 0, 1 }, { L, 0 }, { H, 1 }, { H | C, 1 }, { L | H, 0 } }, 5, { 1, 3, 3 } },
+  { "AMD", LRQK_DEVICE_DISCRETE, { GIB(16), GIB(31), 256 << 20 },
+    { { L, 0 }, { L, 0 }, { H, 1 }, { L | H, 2 }, { L | H, 2 }, { H | C, 1 }, { L | A, 0 }, { H | C | A, 1 } }, 8, { 0, 5, 5 } },
+  { "all device memory visible", LRQK_DEVICE_DISCRETE, { GIB(16), GIB(31) }, { { L | H, 0 }, { H, 1 }, { V | C, 1 } }, 3, { 0, 1, 1 } },
+  { "discrete without host memory", LRQK_DEVICE_DISCRETE, { GIB(8) }, { { L, 0 }, { L | H, 0 } }, 2, { 0, -1, 1 } },
+  { "Intel, integrated", LRQK_DEVICE_INTEGRATED, { GIB(16) }, { { L, 0 }, { L | H, 0 }, { L | H | C, 0 } }, 3, { 2, 2, 2 } },
+  { "AMD, integrated", LRQK_DEVICE_INTEGRATED, { GIB(5), GIB(10) },
+    { { H, 0 }, { L, 1 }, { L | H, 1 }, { H | C, 0 }, { L | H | C, 1 } }, 5, { 4, 4, 4 } },
+  { "lavapipe", LRQK_DEVICE_SOFTWARE, { GIB(2) }, { { L | H | C, 0 } }, 1, { 0, 0, 0 } },
+  { "no device memory", LRQK_DEVICE_DISCRETE, { GIB(2) }, { { H, 0 } }, 1, { -1, 0, 0 } },
+};
+
+START_TEST(places_get_their_memory) {
+  const struct table *t = &tables[_i];
+  VkPhysicalDeviceMemoryProperties m = { .memoryTypeCount = t->n, .memoryHeapCount = 3 };
+  for (int i = 0; i < 3; i++) m.memoryHeaps[i].size = t->heap[i];
+  for (uint32_t i = 0; i < t->n; i++) m.memoryTypes[i] = (VkMemoryType){ t->t[i].flags, t->t[i].heap };
+  for (int place = 0; place < N_PLACES; place++) {
+    int got = vk_memory_type(&m, t->type, (enum place)place, UINT32_MAX);
+    ck_assert_msg(got == t->want[place], "%s: place %d: type %d, expected %d", t->name, place, got, t->want[place]);
+    ck_assert_int_eq(vk_memory_type(&m, t->type, (enum place)place, 0), -1);   /* nothing may be bound */
+  }
+}
+END_TEST
+
+/* ---- a device */
+
+static struct log_capture captured;
+
+static struct device *open_device(void) {
+  struct log log = log_capture(&captured);
+  struct device *d = NULL;
+  ck_assert_msg(device_open(&d, &log, &(struct device_options){ .select = "vulkan" }) == LRQK_OK, "%s", captured.text);
+  return d;
+}
+
+static void add(struct device *d, const struct buffer *b, uint64_t z) {
+  const struct kernel *k;
+  ck_assert_int_eq(kernel_get(&k, d, KERNEL_ADD, SPEC(8)), LRQK_OK);
+  struct add_params p = { 1 };
+  struct view vz = { b, z, 16 }, x = { b, 0, 16 }, y = { b, 512, 16 };
+  DISPATCH(d, k, 1, 1, 1, &p, x, y, vz);
+}
+
+START_TEST(repeated_dispatches_make_nothing) {
+  struct device *d = open_device();
+  struct vk *v = d->backend;
+  struct buffer *b, *other;
+  ck_assert_int_eq(buffer_create(&b, d, PLACE_DEVICE, 4096, "x"), LRQK_OK);
+  ck_assert_int_eq(buffer_create(&other, d, PLACE_DEVICE, 4096, "y"), LRQK_OK);
+  for (int token = 0; token < 12; token++) {
+    for (uint64_t i = 0; i < 4; i++) {
+      add(d, b, 1024 + i * 512);
+      add(d, other, 1024 + i * 512);
+    }
+    ck_assert_int_eq(device_submit(d, NULL), LRQK_OK);
+    ck_assert_uint_eq(v->sets.n, 8);
+    ck_assert_uint_eq(v->n_layouts, 1);
+  }
+  buffer_destroy(&other);   /* its four sets are used again */
+  for (uint64_t i = 0; i < 4; i++) add(d, b, 512 * 3 + i * 512);
+  add(d, b, 512 * 2);
+  ck_assert_int_eq(device_submit(d, NULL), LRQK_OK);
+  ck_assert_uint_eq(v->sets.n, 8);
+  buffer_destroy(&b);
+  device_close(d);
+  ck_assert_msg(captured.errors == 0, "%s", captured.text);
+}
+END_TEST
+
+/* ---- the file of the pipeline cache */
+
+static struct { VkPipelineCacheHeaderVersionOne h; unsigned char rest[1000]; } cache_data;
+
+static void write_cache(const char *path, size_t n) {
+  FILE *f = fopen(path, "wb");
+  ck_assert_ptr_nonnull(f);
+  ck_assert_uint_eq(fwrite(&cache_data, 1, n, f), n);
+  fclose(f);
+}
+
+static void expect_loaded(const VkPhysicalDeviceProperties *p, const char *path, size_t want) {
+  size_t n = 77;
+  void *data = vk_cache_load(p, path, &n);
+  ck_assert_uint_eq(n, want);
+  ck_assert(want ? !memcmp(data, &cache_data, n) : !data);
+  free(data);
+}
+
+static int entries(const char *dir) {
+  DIR *list = opendir(dir);
+  int n = 0;
+  while (list && readdir(list)) n++;
+  if (list) closedir(list);
+  return n - 2;
+}
+
+START_TEST(pipeline_cache_file) {
+  char root[] = "/tmp/lrqk-cache-XXXXXX", deep[80], path[512], other[512];
+  VkPhysicalDeviceProperties p = { .vendorID = 0x10de, .deviceID = 0x2204, .driverVersion = 7, .pipelineCacheUUID = { 0xab, 1, 2 } }, q = p;
+  cache_data.h = (VkPipelineCacheHeaderVersionOne){
+    .headerSize = 32, .headerVersion = VK_PIPELINE_CACHE_HEADER_VERSION_ONE, .vendorID = p.vendorID, .deviceID = p.deviceID,
+  };
+  memcpy(cache_data.h.pipelineCacheUUID, p.pipelineCacheUUID, VK_UUID_SIZE);
+  memset(cache_data.rest, 9, sizeof cache_data.rest);
+  ck_assert_ptr_nonnull(mkdtemp(root));
+  snprintf(deep, sizeof deep, "%s/a", root);
+  setenv("XDG_CACHE_HOME", deep, 1);
+  ck_assert(vk_cache_path(&p, path, sizeof path));
+  ck_assert_ptr_nonnull(strstr(path, "/a/lrqk/vk-10de-2204-7-ab0102"));
+  q.driverVersion = 8;
+  ck_assert(vk_cache_path(&q, other, sizeof other) && strcmp(path, other));
+  q = p;
+  q.pipelineCacheUUID[15] = 1;
+  ck_assert(vk_cache_path(&q, other, sizeof other) && strcmp(path, other));
+  ck_assert(!vk_cache_path(&p, other, 40));
+
+  expect_loaded(&p, path, 0);                                     /* not there yet */
+  ck_assert(vk_cache_save(path, &cache_data, sizeof cache_data)); /* makes both directories */
+  expect_loaded(&p, path, sizeof cache_data);
+  ck_assert(vk_cache_save(path, &cache_data, 500));
+  expect_loaded(&p, path, 500);
+  snprintf(deep, sizeof deep, "%s/a/lrqk", root);
+  ck_assert_int_eq(entries(deep), 1);                             /* no temporary file stays */
+  write_cache(path, 31);
+  expect_loaded(&p, path, 0);
+  write_cache(path, 0);
+  expect_loaded(&p, path, 0);
+  cache_data.h.vendorID++;
+  write_cache(path, sizeof cache_data);
+  expect_loaded(&p, path, 0);
+  cache_data.h.vendorID--;
+  write_cache(path, sizeof cache_data);
+  expect_loaded(&q, path, 0);                                     /* another build of the driver */
+  ck_assert(!vk_cache_save("/proc/nowhere/lrqk/x", &cache_data, 500));
+  unlink(path);
+  rmdir(deep);
+  *strrchr(deep, '/') = 0;
+  rmdir(deep);
+  ck_assert_int_eq(rmdir(root), 0);
+  unsetenv("XDG_CACHE_HOME");
+}
+END_TEST
+
+START_TEST(no_cache_directory_is_no_error) {
+  setenv("XDG_CACHE_HOME", "/proc/nowhere", 1);
+  struct device *d = open_device();
+  const struct kernel *k;
+  ck_assert_int_eq(kernel_get(&k, d, KERNEL_ADD, SPEC(8)), LRQK_OK);
+  device_close(d);
+  ck_assert_msg(captured.errors == 0, "%s", captured.text);
+  unsetenv("XDG_CACHE_HOME");
+}
+END_TEST
+
+int main(void) {
+  Suite *s = suite_create("vulkan");
+  TCase *c = tcase_create("vulkan");
+  tcase_add_loop_test(c, places_get_their_memory, 0, sizeof tables / sizeof *tables);
+  tcase_add_test(c, repeated_dispatches_make_nothing);
+  tcase_add_test(c, pipeline_cache_file);
+  tcase_add_test(c, no_cache_directory_is_no_error);
+  suite_add_tcase(s, c);
+  SRunner *r = srunner_create(s);
+  srunner_run_all(r, CK_NORMAL);
+  int failed = srunner_ntests_failed(r);
+  srunner_free(r);
+  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
