@@ -342,6 +342,28 @@ START_TEST(cut_anywhere) {
 }
 END_TEST
 
+/* Each allocation of an open in turn (base/mem.h); a process of its own per allocation, because it counts once. */
+START_TEST(memory_runs_out) {
+  char nth[8];
+  snprintf(nth, sizeof nth, "%d", _i);
+  setenv("LRQK_FAULT_ALLOC", nth, 1);
+  size_t n;
+  unsigned char *data = tiny_model_file(&(struct tiny_model){ .layers = 1 }, &n), *copy;
+  struct gguf *g = NULL;
+  enum lrqk_status s = open_copy(&g, &copy, data, n, false);
+  if (_i <= 7) {
+    ck_assert_int_eq(s, LRQK_MEMORY);
+    log_capture_expect(&captured, "FILE: no memory", "");
+    ck_assert_ptr_null(g);
+  } else {
+    ck_assert_int_eq(s, LRQK_OK);
+    gguf_close(g);
+  }
+  free(copy);
+  free(data);
+}
+END_TEST
+
 /* ---- tensor types */
 
 static size_t unhex(const char *text, unsigned char *out, size_t cap) {
@@ -414,6 +436,7 @@ int main(void) {
   suite_add_tcase(s, bad);
   suite_add_tcase(s, types);
   SRunner *r = srunner_create(s);
+  if (srunner_fork_status(r) == CK_FORK) tcase_add_loop_test(bad, memory_runs_out, 1, 9);
   srunner_run_all(r, CK_NORMAL);
   int failed = srunner_ntests_failed(r);
   srunner_free(r);
