@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "../shaders/step.h"
+#include "shaders/step.h"
 
 enum { MAX_HEADS_PER_LIST = 8 };   /* query heads that a lane of the scoring kernels can keep sums for */
 

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-#include "../shaders/step.h"
+#include "shaders/step.h"
 
 enum {
   CHUNK_CPU = 64, CHUNK_GPU = 256,   /* CPU drivers: more rows cost the same per row; a GPU wants more of them */

@@ -6,7 +6,7 @@
 #include "attention/select.h"
 #include "base/mem.h"
 #include "cache/residency.h"
-#include "../shaders/step.h"
+#include "shaders/step.h"
 
 #include <math.h>
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "../shaders/step.h"
+#include "shaders/step.h"
 
 enum {
   BLOCK = 8192,        /* tokens: bounds the hidden states; a longer prompt goes block by block and streams its rows back */
