@@ -298,12 +298,12 @@ static enum lrqk_status read_header(struct cursor *c, bool vocab_only) {
   }
   if (!take(c, &n_tensors, 8) || !take(c, &n_keys, 8)) return cut(c, "the header", nameless, 16);
   if (n_keys > MAX_COUNT || n_keys > left(c) / KEY_MIN_BYTES) {
-    return gguf_fail(g, "claims %llu keys, expected at most %d and what %zu bytes can hold", (unsigned long long)n_keys,
-                     MAX_COUNT, left(c));
+    return gguf_fail(g, "claims %llu keys, expected at most %d and no more than fit into the %zu bytes that follow",
+                     (unsigned long long)n_keys, MAX_COUNT, left(c));
   }
   if (n_tensors > MAX_COUNT || n_tensors > left(c) / TENSOR_MIN_BYTES) {
-    return gguf_fail(g, "claims %llu tensors, expected at most %d and what %zu bytes can hold", (unsigned long long)n_tensors, MAX_COUNT,
-                     left(c));
+    return gguf_fail(g, "claims %llu tensors, expected at most %d and no more than fit into the %zu bytes that follow",
+                     (unsigned long long)n_tensors, MAX_COUNT, left(c));
   }
   if (!n_tensors && !vocab_only) {
     return gguf_fail(g, "has no tensors, expected those of a model (it is a vocabulary only)");
