@@ -13,11 +13,12 @@ M=${LRQK_TEST_MODEL:-$here/../../models/SmolLM2-135M-Instruct.Q4_1.gguf}
 update=${LRQK_UPDATE:-}
 for v in $(env | sed -n 's/^\(LRQK_[A-Z_]*\)=.*/\1/p'); do unset "$v"; done
 
-# What differs between machines and runs: places of files, times and rates.
+# What differs between machines and runs: places of files, times, rates, bytes of caches.
 normal() {
   sed -e "s#$M#MODEL#g" -e "s#$tmp#TMP#g" \
     -e 's/\("[a-z_]*_\(ms\|ms_per_token\|per_s\)": \)[0-9.e+nul-]*/\1TIME/g' -e 's/"seed": [0-9]*/"seed": SEED/' \
-    -e 's/[0-9.]* s\b/TIME s/g' -e 's/[0-9.-]* tokens\/s/RATE tokens\/s/g' -e '/warning: .*software/d'
+    -e 's/\("[a-z_]*_bytes": \)[0-9]*/\1SIZE/g' -e 's/[0-9.]* [KMG]iB/SIZE/g' -e 's/[0-9.]* s\b/TIME s/g' \
+    -e 's/[0-9.-]* tokens\/s/RATE tokens\/s/g' -e '/warning: .*software/d'
 }
 
 # check NAME: compares what `try` left behind.

@@ -24,6 +24,12 @@ try decode-range tokenize -m "$M" --decode -p 49152
 code=$?
 head -n 40 "$tmp/all" >"$tmp/out"
 check inspect
+head -c 2000000 "$M" >"$tmp/cut.gguf"
+"$lrqk" inspect "$tmp/cut.gguf" --json >"$tmp/all" 2>"$tmp/err"
+code=$?
+expect inspect-cut 3
+grep -q '"error": {"code": 3, "kind": "model"' "$tmp/all" || code=1000
+expect inspect-cut-json 3
 
 # ---- errors that need the model's numbers
 try ctx-beyond run -m "$M" -p hello -c 9000
@@ -34,7 +40,9 @@ try tokens-range logits -m "$M" --tokens 1,49152
 try compare-short compare -m "$M" -f "$here/golden.sh" --prefill 4000 --decode 100
 try compare-ctx compare -m "$M" -f "$here/golden.sh" --prefill 8192 --decode 1
 try perplexity-short perplexity -m "$M" -f "$here/golden.sh" -c 8000
-try device-none run -m "$M" -p hello --device nosuchdevice
+"$lrqk" run -m "$M" -p hello --device nosuchdevice </dev/null 2>"$tmp/err"
+code=$?
+expect device-none 4
 
 # ---- answers
 try greedy run -m "$M" --raw -p 'The capital of France is' --temp 0 -n 12 --attention full
@@ -43,8 +51,9 @@ in=$tmp/file
 printf 'The capital\n' >"$in"
 try file-and-prompt run -m "$M" -p 'What is this?' --temp 0 -n 1 --json -q
 in=/dev/null
-try truncate run -m "$M" --raw --truncate -c 16 -n 8 --temp 0 -p 'one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen'
-try truncate-chat run -m "$M" --truncate -c 48 -n 4 --temp 0 -p 'one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen'
+words='one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen'
+try truncate run -m "$M" --raw --truncate -c 8 -n 1 --temp 0 -p "$words"
+try truncate-chat run -m "$M" --truncate -c 40 -n 1 --temp 0 -p "$words"
 
 "$lrqk" run -m "$M" --raw -p hello --temp 0 -n 400 --ignore-eos 2>"$tmp/err" </dev/null >"$tmp/all" &
 pid=$!

@@ -45,10 +45,11 @@ static void as_text(struct text *t, const struct work *w, const char *path) {
     text_add(t, ", ", 2);
     one_line(t, m->name, 80);
   }
-  text_printf(t, ", %.1f M parameters, %s (weights %s), chat template: %s\n ", (double)m->parameters / 1e6, human_bytes(m->file_bytes, a),
+  text_printf(t, ", %.1f M parameters, %s (weights %s), chat template: %s\n", (double)m->parameters / 1e6, human_bytes(m->file_bytes, a),
               human_bytes(m->weight_bytes, b), *m->chat_template ? m->chat_template : "none that is known");
-  for (size_t i = 0; i < sizeof hyper / sizeof hyper[0]; i++)
-    text_printf(t, " %s %u%s", hyper[i].name, hyper_value(m, i), i < 7 ? "," : "\n");
+  size_t n_hyper = m->n_layers ? sizeof hyper / sizeof hyper[0] : 0;   /* not known of a file that cannot be run */
+  for (size_t i = 0; i < n_hyper; i++)
+    text_printf(t, "%s %s %u%s", i ? "" : " ", hyper[i].name, hyper_value(m, i), i + 1 < n_hyper ? "," : "\n");
   text_printf(t, "\nKeys (%u):\n", m->n_keys);
   for (uint32_t i = 0; i < m->n_keys; i++) {
     const char *name, *type;
@@ -70,7 +71,8 @@ static void as_text(struct text *t, const struct work *w, const char *path) {
   }
 }
 
-static void as_json(struct text *t, const struct work *w, const char *path) {
+/* code and message: why the model cannot be run, 0 and NULL if it can. */
+static void as_json(struct text *t, const struct work *w, const char *path, int code, const char *message) {
   const struct lrqk_model_info *m = &w->info;
   char value[VALUE];
   json_open(t, '{');
@@ -116,6 +118,7 @@ static void as_json(struct text *t, const struct work *w, const char *path) {
     json_close(t, '}');
   }
   json_close(t, ']');
+  if (code) ui_error_json(t, code, message, "");
   json_close(t, '}');
   text_add(t, "\n", 1);
 }
@@ -125,8 +128,10 @@ static int show_what_can_be_read(struct ui *u, const struct options *o, int code
   struct ui silent = {.phase = -1, .quiet = true};
   struct work w = {0};
   struct text t = {0};
-  if (!o->json && !work_model(&silent, &w, o->model, DIRECTORY)) {
-    as_text(&t, &w, o->model);
+  if (!work_model(&silent, &w, o->model, DIRECTORY)) {
+    if (o->json) as_json(&t, &w, o->model, code, u->error);
+    else as_text(&t, &w, o->model);
+    u->json = false;   /* the error is part of the object */
     int out = out_text(u, &t);
     if (out) code = out;
   }
@@ -139,7 +144,7 @@ int cmd_inspect(struct ui *u, const struct options *o) {
   struct text t = {0};
   int code = work_model(u, &w, o->model, WHOLE);
   if (!code) {
-    if (o->json) as_json(&t, &w, o->model);
+    if (o->json) as_json(&t, &w, o->model, 0, NULL);
     else as_text(&t, &w, o->model);
     code = out_text(u, &t);
   } else if (code == LRQK_MODEL) {

@@ -78,6 +78,7 @@ static const struct option {
   {"truncate", NULL, NULL, FLAG, AT(truncate), 0, 0, NULL, NULL, "cut the beginning of a prompt that does not fit", CMD_RUN},
   {"json", NULL, NULL, FLAG, AT(json), 0, 0, NULL, NULL, "one JSON object on the standard output, errors included", CMD_ALL},
   {"verbose", NULL, "v", FLAG, AT(verbose), 0, 0, NULL, NULL, "say more", CMD_ALL},
+  {"debug", NULL, "vv", FLAG, AT(debug), 0, 0, NULL, NULL, "say everything", CMD_ALL},
   {"quiet", NULL, "q", FLAG, AT(quiet), 0, 0, NULL, NULL, "nothing on the standard error but errors", CMD_ALL},
   {"help", NULL, "h", FLAG, AT(help), 0, 0, NULL, NULL, "this text", CMD_ALL},
 };
@@ -339,7 +340,8 @@ int options_parse(struct options *o, const struct command *c, int argc, char **a
     if (code && !strcmp(argv[i], "--json")) o->json = true;
   u->json = o->json;
   u->quiet = o->quiet;
-  u->verbose = o->verbose;
+  u->verbose = o->verbose || o->debug;
+  u->debug = o->debug;
   if (code || o->help || c->bit == CMD_DEVICES) return code;
   if (!o->model) {
     code = ui_fail(u, LRQK_USAGE, "no model: give one with -m FILE");

@@ -35,7 +35,7 @@ struct options {
   const char *model, *prompt, *file, *system, *tokens, *policies, *device;
   int64_t predict, ctx, top_k, repeat_last, seed, top, chunks, prefill, decode;
   double temp, top_p, min_p, repeat_penalty;
-  bool json, ignore_eos, special, raw, truncate, no_bos, to_text, verbose, quiet;
+  bool json, ignore_eos, special, raw, truncate, no_bos, to_text, verbose, debug, quiet;
   /* the options that lrqk_cache_set knows, in the order given; number suffixes are resolved */
   struct { const char *key; char value[64]; } cache[MAX_CACHE_OPTIONS];
   size_t n_cache;

@@ -76,8 +76,10 @@ void ui_log(void *ui, enum lrqk_log_level level, const char *text) {
       if (!u->quiet) line(u, "warning: ", text);
       break;
     case LRQK_LOG_INFO:
-    case LRQK_LOG_DEBUG:
       if (u->verbose && !u->quiet) line(u, "", text);
+      break;
+    case LRQK_LOG_DEBUG:
+      if (u->debug && !u->quiet) line(u, "", text);
       break;
   }
 }
@@ -143,6 +145,16 @@ static const char *meaning(int code) {
   }
 }
 
+void ui_error_json(struct text *t, int code, const char *message, const char *hint) {
+  json_key(t, "error");
+  json_open(t, '{');
+  json_field_int(t, "code", code);
+  json_field_string(t, "kind", lrqk_status_kind((enum lrqk_status)code));
+  json_field_string(t, "message", message);
+  json_field_string(t, "hint", hint);
+  json_close(t, '}');
+}
+
 int ui_finish(struct ui *u, int code) {
   ui_clear(u);
   if (!code || code == EXIT_PIPE || u->answered) return code;
@@ -156,13 +168,7 @@ int ui_finish(struct ui *u, int code) {
   if (!u->json) return code;
   struct text t = {0};
   json_open(&t, '{');
-  json_key(&t, "error");
-  json_open(&t, '{');
-  json_field_int(&t, "code", code);
-  json_field_string(&t, "kind", lrqk_status_kind((enum lrqk_status)code));
-  json_field_string(&t, "message", u->error);
-  json_field_string(&t, "hint", u->hint);
-  json_close(&t, '}');
+  ui_error_json(&t, code, u->error, u->hint);
   json_close(&t, '}');
   out_json(u, &t);
   return code;

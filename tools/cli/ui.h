@@ -13,7 +13,7 @@
 enum { EXIT_PIPE = 141 };   /* the reader of standard output went away: 128 + SIGPIPE, as the shell counts */
 
 struct ui {
-  bool json, quiet, verbose;
+  bool json, quiet, verbose, debug;
   bool terminal;            /* stderr is one: progress may be drawn */
   bool bar;                 /* a progress line stands on the terminal now */
   bool answered;            /* the command printed its own account of an interruption */
@@ -40,6 +40,9 @@ void ui_hint(struct ui *u, const char *fmt, ...) __attribute__((format(printf, 2
 void ui_warn(struct ui *u, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void ui_info(struct ui *u, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void ui_note(struct ui *u, const char *fmt, ...) __attribute__((format(printf, 2, 3)));   /* a line on stderr unless --quiet */
+
+/* The member "error" of an object. */
+void ui_error_json(struct text *t, int code, const char *message, const char *hint);
 
 /* Says what went wrong, if anything did: on stderr, and as a JSON object on stdout with --json.  Returns the exit code. */
 int ui_finish(struct ui *u, int code);
