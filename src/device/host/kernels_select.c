@@ -71,7 +71,8 @@ static uint16_t *scale_of(const struct plane *s, void *px, uint32_t h, uint32_t 
   return (uint16_t *)px + (size_t)s->hk * s->page * s->rw * 8 + (size_t)h * s->page + t;
 }
 
-/* key [d] fp16, tab [rank] coordinates -> proxy row of token t (within the page) of KV head h. */
+/* key [d] fp16, tab [rank] coordinates -> proxy row of token t (within the page) of KV head h.  An even token clears the
+ * scale beside its own: a word of scales is written whole. */
 static void proxy_row(const struct plane *s, void *px, uint32_t h, uint32_t t, const uint16_t *key, const uint32_t *tab) {
   if (!s->int8) {
     uint16_t *row = row_of(s, px, h, t);
@@ -86,6 +87,7 @@ static void proxy_row(const struct plane *s, void *px, uint32_t h, uint32_t t, c
   for (uint32_t i = 0; i < s->rw * 16; i++)
     row[i] = i < s->rank ? (int8_t)fminf(fmaxf(rintf(half_to_float(key[tab[i]]) * inverse), -127.0f), 127.0f) : 0;
   *scale_of(s, px, h, t) = scale;
+  if (t % 2 == 0) *scale_of(s, px, h, t + 1) = 0;
 }
 
 void host_proxy_build(const struct host_call *c) {
@@ -93,11 +95,9 @@ void host_proxy_build(const struct host_call *c) {
   struct plane s = { c->id == KERNEL_PROXY_BUILD_I8, p->hk, p->page, p->rank, p->rw };
   const uint16_t *kv = c->buf[0];
   const uint32_t *tab = c->buf[1];
-  for (uint32_t h = 0; h < p->hk; h++) {
+  for (uint32_t h = 0; h < p->hk; h++)
     for (uint32_t t = 0; t < p->n; t++)
       proxy_row(&s, c->buf[2], h, t, kv + ((size_t)t * p->hk + h) * 2 * p->d, tab + (size_t)h * p->rank);
-    if (s.int8 && p->n % 2) *scale_of(&s, c->buf[2], h, p->n) = 0;
-  }
 }
 
 void host_token_append(const struct host_call *c) {
