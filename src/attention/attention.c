@@ -30,9 +30,10 @@ static enum lrqk_status check_lrqk(struct lrqk_cache_options *o, struct device *
   uint32_t g = hp->n_heads / hp->n_kv_heads;
   if (!o->rank) o->rank = hp->head_size / 2 / 4 * 4;
   if (o->rank > hp->head_size) return fail(log, LRQK_USAGE, "rank %u is larger than the head size %u of this model", o->rank, hp->head_size);
+  if (o->sinks > o->active) return fail(log, LRQK_USAGE, "sinks %u do not fit into active %u, which counts them", o->sinks, o->active);
   if (o->active > n_ctx) o->active = n_ctx;
   if (o->lite > n_ctx) o->lite = n_ctx;
-  if (o->sinks > o->active) return fail(log, LRQK_USAGE, "sinks %u do not fit into active %u, which counts them", o->sinks, o->active);
+  if (o->sinks > o->active) o->sinks = o->active;
   if (o->active > most_active(dev))
     return fail(log, LRQK_USAGE, "active %u is more than %u, the most that %s can manage", o->active, most_active(dev), dev->caps.info.name);
   if (o->group != LRQK_GROUP_NONE && g > MAX_HEADS_PER_LIST) {
