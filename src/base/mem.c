@@ -23,7 +23,7 @@ bool mem_fault(void) { return false; }
 #endif
 
 void *mem_alloc(size_t n, size_t size) {
-  if (mem_fault()) return NULL;
+  if (mem_fault() || (size && n > SIZE_MAX / size)) return NULL;
   return calloc(n ? n : 1, size ? size : 1);
 }
 
