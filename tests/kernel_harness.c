@@ -37,9 +37,15 @@ static void open_one(const char *name, const char *select, int texel) {
   h.name[h.n++] = name;
 }
 
+void harness_fresh(void) {
+  for (size_t i = 0; i < h.n_memory; i++) free(h.memory[i]);
+  h.n_memory = 0;
+  h.random = 88172645463325252u;
+}
+
 void harness_open(void) {
   memset(&h, 0, sizeof h);
-  h.random = 88172645463325252u;
+  harness_fresh();
   open_one("host", "host", 0);
   if (!kernel_info[KERNEL_ADD].spirv[0]) return;
   open_one("vulkan, texel loads", "vulkan:", 1);
@@ -48,7 +54,7 @@ void harness_open(void) {
 
 void harness_close(void) {
   for (size_t i = 0; i < h.n; i++) device_close(h.dev[i]);
-  for (size_t i = 0; i < h.n_memory; i++) free(h.memory[i]);
+  harness_fresh();
   free(h.memory);
   ck_assert_msg(h.complaints == 0, "%d errors and warnings were logged", h.complaints);
   memset(&h, 0, sizeof h);

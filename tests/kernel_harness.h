@@ -26,8 +26,11 @@ struct kernel_arg {
   void *out;                                     /* NULL, or size * HARNESS_DEVICES bytes: contents after, host's first */
 };
 
-void harness_open(void);                         /* as checked fixture of a Check case; fails without a Vulkan device in a */
-void harness_close(void);                        /* build with Vulkan */
+/* Fixture around a Check case; fails in a build with Vulkan where there is no Vulkan device. */
+void harness_open(void);
+void harness_close(void);
+void harness_fresh(void);                        /* checked fixture: each test begins with the same random numbers, no memory */
+
 size_t harness_count(void);                      /* devices, host included */
 struct device *harness_device(size_t i);
 const char *harness_name(size_t i);
@@ -52,11 +55,11 @@ const char *harness_difference(const struct kernel_arg *arg, const void *got, co
 /* NMSE: sum of squared differences / sum of squares. */
 void nmse_check(const float *got, const double *want, size_t n, double limit, const char *what);
 
-/* Inputs, from one fixed stream of random numbers per test. */
+/* Inputs */
 uint32_t random_word(void);
 uint32_t random_below(uint32_t n);
 float random_float(float lo, float hi);
-void *test_memory(size_t n, size_t size);        /* zeroed; freed by harness_close */
+void *test_memory(size_t n, size_t size);        /* zeroed; nobody frees it */
 float *random_floats(size_t n, float lo, float hi);
 uint16_t *random_halves(size_t n, float lo, float hi);
 void *canary_words(size_t bytes);

@@ -348,7 +348,7 @@ static void prefill_case(const struct prefill *c) {
 }
 
 static const struct prefill prefills[] = {
-  { 1, 1, 1, 32, 0, 64, 0 },  { 1, 2, 3, 64, 100, 64, 0 }, { 2, 3, 3, 64, 0, 64, 5 },   { 7, 1, 4, 128, 30, 16, 2 },  { 8, 2, 7, 64, 61, 64, 0 },
+  { 1, 1, 1, 32, 0, 64, 0 },  { 1, 2, 3, 64, 100, 64, 0 }, { 2, 3, 3, 64, 0, 64, 5 },  { 7, 1, 4, 128, 30, 16, 2 }, { 8, 2, 7, 64, 61, 64, 0 },
   { 9, 3, 3, 32, 64, 32, 1 }, { 33, 1, 8, 64, 0, 8, 0 },   { 64, 2, 1, 128, 3, 37, 0 }, { 64, 3, 3, 64, 500, 256, 0 },
 };
 
@@ -478,7 +478,8 @@ int main(void) {
   Suite *s = suite_create("kernels_model");
   TCase *c = tcase_create("kernels");
   tcase_set_timeout(c, 300);
-  tcase_add_checked_fixture(c, harness_open, harness_close);
+  tcase_add_unchecked_fixture(c, harness_open, harness_close);
+  tcase_add_checked_fixture(c, harness_fresh, NULL);
   tcase_add_test(c, harness_sees_differences);
   tcase_add_test(c, elementwise);
   tcase_add_test(c, silu_mul);
@@ -490,6 +491,7 @@ int main(void) {
   tcase_add_test(c, decode_of_nothing);
   suite_add_tcase(s, c);
   SRunner *r = srunner_create(s);
+  srunner_set_fork_status(r, CK_NOFORK);         /* drivers do not survive a fork */
   srunner_run_all(r, CK_NORMAL);
   int failed = srunner_ntests_failed(r);
   srunner_free(r);
