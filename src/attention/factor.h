@@ -42,7 +42,9 @@ size_t factor_work(const struct factor_options *o, uint32_t n_heads);
 enum lrqk_status factor_solve(const struct log *log, const struct factor_options *o, const struct factor_head *heads, uint32_t n_heads,
                               double *work, uint32_t *iters);
 
-/* coord[r], ascending: the coordinates with the largest weight[d]; ties go to the lowest. */
+/* coord[r], ascending: the coordinates with the largest weight[d]; ties go to the lowest.  `paper` weighs them by the sums of
+ * |Q| and |K|.  Averaged Grams (rotate.h) want diag(G_Q) * diag(G_K): the faster their pairs turn, the less an iteration
+ * can leave the pairs it started from. */
 void factor_topcol(uint32_t *coord, const double *weight, uint32_t d, uint32_t r);
 
 #endif
