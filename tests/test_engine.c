@@ -248,6 +248,33 @@ START_TEST(devices_agree) {
 }
 END_TEST
 
+/* A text that was prefilled once goes on under any policy as if it had been prefilled there: the same bits. */
+START_TEST(copied_sessions) {
+  static const char *const options[] = { "attention=full", "attention=offload", "active=64 lite=8", "active=64 lite=8 dense-layers=none group=none",
+                                         "active=500 lite=8" };
+  const struct device_options dev = { .select = devices[_i] };
+  struct rig r = rig_open(&shape_gqa, &dev);
+  int32_t *ids = text_ids(400, 12);
+  lrqk_session *from = session(&r, "active=8 lite=1 sinks=0 dense-layers=none");
+  ck_assert_int_eq(lrqk_session_prefill(from, ids, 301, 0, NULL, NULL), LRQK_OK);
+  for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+    lrqk_session *to = session(&r, options[i]);
+    ck_assert_int_eq(lrqk_session_copy(to, from), LRQK_OK);
+    float *want = run_options(&r, options[i], ids, 301, 1, 12, false);
+    ck_assert_mem_eq(lrqk_session_logits(to), want, VOCAB * sizeof *want);
+    for (int j = 0; j < 12; j++) {
+      ck_assert_int_eq(lrqk_session_decode(to, ids[301 + j]), LRQK_OK);
+      ck_assert_mem_eq(lrqk_session_logits(to), want + (1 + j) * VOCAB, VOCAB * sizeof *want);
+    }
+    free(want);
+    lrqk_session_close(to);
+  }
+  lrqk_session_close(from);
+  free(ids);
+  rig_close(&r);
+}
+END_TEST
+
 struct stopper { int left; };
 static bool stop_later(void *ud, enum lrqk_phase phase, uint64_t done, uint64_t total) {
   struct stopper *s = ud;
@@ -388,6 +415,7 @@ int main(void) {
   tcase_add_loop_test(t, prompt_after_decode, 0, 2);
   tcase_add_loop_test(t, pages_and_slabs, 0, 2);
   tcase_add_loop_test(t, devices_agree, 0, 3);
+  tcase_add_loop_test(t, copied_sessions, 0, 2);
   tcase_add_test(t, interrupted_prefill);
   tcase_add_loop_test(t, logits_of_all_positions, 0, 2);
   tcase_add_test(t, figures);

@@ -233,6 +233,11 @@ enum lrqk_status lrqk_session_prefill(lrqk_session *s, const int32_t *ids, size_
 /* Appends one token under the session's policy; then lrqk_session_logits has its logits.  Allocates nothing. */
 enum lrqk_status lrqk_session_decode(lrqk_session *s, int32_t id);
 
+/* Makes `to`, a session without tokens on the same engine, hold the text of `from` as if it had been prefilled there: one
+ * prefill for many policies.  LRQK_USAGE unless `from` has policy lrqk without dense layers (its host memory has all rows,
+ * its device all sums) and `to` the room and the same context. */
+enum lrqk_status lrqk_session_copy(lrqk_session *to, lrqk_session *from);
+
 const float *lrqk_session_logits(const lrqk_session *s);   /* [n_vocab], of the last token; NULL before the first */
 uint64_t lrqk_session_length(const lrqk_session *s);       /* tokens so far */
 

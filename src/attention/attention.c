@@ -74,6 +74,12 @@ void attention_step(struct attention *a, uint32_t t, uint32_t *words) {
   if (a->ops->step) a->ops->step(a, t, words);
 }
 
+bool attention_can_lend(const struct attention *a) {
+  bool dense = false;
+  for (uint32_t i = 0; i < a->core.hp->n_layers; i++) dense = dense || attention_is_dense(&a->opt, i);
+  return a->ops == &attention_lrqk && !dense;
+}
+
 /* ---- options by name */
 
 static bool parse_u32(const char *s, uint32_t lo, uint32_t hi, uint32_t *out) {

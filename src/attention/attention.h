@@ -27,6 +27,11 @@ struct attention_ops {
   void (*mark)(struct attention *a);               /* optional: before the first block of a prompt, keeps what rewind needs */
   void (*rewind)(struct attention *a, uint32_t l); /* optional: the prompt was cut short, the cache holds l tokens as at mark */
 
+  /* The exact rows of a layer; and l tokens taken over from another policy's cache on the same device, which holds them
+   * with all sums (a lrqk cache without dense layers). */
+  const struct kv_rows *(*rows)(struct attention *a, uint32_t layer);
+  void (*adopt)(struct attention *a, struct attention *from, uint32_t l);
+
   /* One token at position t: words gets STEP_* (shaders/step.h), then decode is called for each layer in order. */
   void (*step)(struct attention *a, uint32_t t, uint32_t *words);            /* optional: words that attention_step does not set */
   void (*decode)(struct attention *a, uint32_t layer, struct view qkv, struct view cs, struct view y);
@@ -50,6 +55,9 @@ void attention_close(struct attention *a);                /* NULL is fine */
 void attention_step(struct attention *a, uint32_t t, uint32_t *words);
 
 extern const struct attention_ops attention_full, attention_offload, attention_lrqk;
+
+/* Whether adopt can take from it. */
+bool attention_can_lend(const struct attention *a);
 
 static inline bool attention_is_dense(const struct lrqk_cache_options *o, uint32_t layer) { return o->dense[layer / 64] >> (layer % 64) & 1; }
 

@@ -38,6 +38,12 @@ static void full_destroy(struct attention *a) {
   mem_free(f->layers);
 }
 
+static const struct kv_rows *full_rows(struct attention *a, uint32_t layer) { return &((struct full *)a)->layers[layer]; }
+
+static void full_adopt(struct attention *a, struct attention *from, uint32_t l) {
+  for (uint32_t i = 0; i < a->core.hp->n_layers; i++) kv_rows_copy(full_rows(a, i), from->ops->rows(from, i), 0, l);
+}
+
 static void full_prefill(struct attention *a, uint32_t layer, struct view qkv, struct view cs, uint32_t t0, uint32_t m, struct view y) {
   dense_prefill(&a->core, &((struct full *)a)->layers[layer], qkv, cs, t0, m, y);
 }
@@ -54,6 +60,6 @@ static enum lrqk_status full_stats(struct attention *a, struct attention_stats *
 }
 
 const struct attention_ops attention_full = {
-  .name = "full", .size = sizeof(struct full), .init = full_init, .destroy = full_destroy, .prefill = full_prefill,
+  .name = "full", .size = sizeof(struct full), .init = full_init, .destroy = full_destroy, .rows = full_rows, .adopt = full_adopt, .prefill = full_prefill,
   .decode = full_decode, .stats = full_stats,
 };

@@ -128,6 +128,20 @@ static void lrqk_rewind(struct attention *a, uint32_t l) {
   f->proxied = needs_proxies(f, l);
 }
 
+static const struct kv_rows *lrqk_rows(struct attention *a, uint32_t layer) { return &((struct lrqk *)a)->layers[layer].rows; }
+
+static void lrqk_adopt(struct attention *a, struct attention *from, uint32_t l) {
+  struct lrqk *f = (struct lrqk *)a, *lender = (struct lrqk *)from;
+  for (uint32_t i = 0; i < a->core.hp->n_layers; i++) {
+    struct lrqk_layer *ly = &f->layers[i];
+    kv_rows_copy(&ly->rows, lrqk_rows(from, i), 0, l);
+    if (ly->dense) continue;
+    device_copy(a->core.dev, ly->proxy.energy, lender->layers[i].proxy.energy);
+    settle(f, ly, &ly->rows, l);
+  }
+  f->proxied = needs_proxies(f, l);
+}
+
 /* ---- decode */
 
 static void lrqk_step(struct attention *a, uint32_t t, uint32_t *words) {
@@ -214,6 +228,7 @@ static enum lrqk_status lrqk_verify(struct attention *a, uint32_t l, uint64_t *d
 
 const struct attention_ops attention_lrqk = {
   .name = "lrqk", .size = sizeof(struct lrqk), .init = lrqk_init, .destroy = lrqk_destroy, .mark = lrqk_mark,
-  .prefill_begin = lrqk_prefill_begin, .prefill = lrqk_prefill, .prefill_end = lrqk_prefill_end, .rewind = lrqk_rewind, .step = lrqk_step,
+  .prefill_begin = lrqk_prefill_begin, .prefill = lrqk_prefill, .prefill_end = lrqk_prefill_end, .rewind = lrqk_rewind, .rows = lrqk_rows,
+  .adopt = lrqk_adopt, .step = lrqk_step,
   .decode = lrqk_decode, .stats = lrqk_stats, .verify = lrqk_verify,
 };

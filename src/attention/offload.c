@@ -30,6 +30,12 @@ static void offload_destroy(struct attention *a) {
   for (int i = 0; i < 2; i++) kv_rows_destroy(&f->work[i]);
 }
 
+static const struct kv_rows *offload_rows(struct attention *a, uint32_t layer) { return &((struct offload *)a)->host[layer]; }
+
+static void offload_adopt(struct attention *a, struct attention *from, uint32_t l) {
+  for (uint32_t i = 0; i < a->core.hp->n_layers; i++) kv_rows_copy(offload_rows(a, i), from->ops->rows(from, i), 0, l);
+}
+
 static void offload_prefill_begin(struct attention *a, uint32_t layer, uint32_t l0) {
   struct offload *f = (struct offload *)a;
   kv_rows_copy(&f->work[layer % 2], &f->host[layer], 0, l0);
@@ -58,6 +64,6 @@ static enum lrqk_status offload_stats(struct attention *a, struct attention_stat
 }
 
 const struct attention_ops attention_offload = {
-  .name = "offload", .size = sizeof(struct offload), .init = offload_init, .destroy = offload_destroy,
+  .name = "offload", .size = sizeof(struct offload), .init = offload_init, .destroy = offload_destroy, .rows = offload_rows, .adopt = offload_adopt,
   .prefill_begin = offload_prefill_begin, .prefill = offload_prefill, .decode = offload_decode, .stats = offload_stats,
 };
