@@ -1,8 +1,10 @@
 /* The device layer: every back end, with both ways of loading in Vulkan, and Vulkan once more under the validation layer. */
 #include "log_capture.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -549,6 +551,19 @@ START_TEST(validation_messages_are_errors) {
 }
 END_TEST
 
+/* A missing layer is an error that says so, not a run without it. */
+START_TEST(missing_validation_layer) {
+  struct log log = log_capture(&captured);
+  struct device *d = NULL;
+  setenv("VK_LAYER_PATH", "/nonexistent", 1);
+  enum lrqk_status s = device_open(&d, &log, &(struct device_options){ .select = "vulkan", .validate = true });
+  unsetenv("VK_LAYER_PATH");
+  ck_assert_int_eq(s, LRQK_DEVICE);
+  ck_assert_ptr_null(d);
+  log_capture_expect(&captured, "VK_LAYER_KHRONOS_validation", "not installed");
+}
+END_TEST
+
 /* ---- hazards */
 
 static struct hazard_use use(const struct buffer *b, uint64_t offset, uint64_t size, enum access access) {
@@ -793,6 +808,33 @@ START_TEST(allocation_failures_are_handled) {
 }
 END_TEST
 
+/* Test builds abort when a buffer or a kernel is made while decoding. */
+START_TEST(nothing_is_made_while_decoding) {
+  for (int kernel = 0; kernel < 2; kernel++) {
+    pid_t pid = fork();
+    if (pid == 0) {
+      execl("/proc/self/exe", "test_device", "--decoding", kernel ? "kernel" : "buffer", (char *)NULL);
+      _exit(99);
+    }
+    int status;
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+  }
+}
+END_TEST
+
+static int make_while_decoding(const char *what) {
+  struct device *d;
+  struct buffer *b;
+  const struct kernel *k;
+  setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
+  if (device_open(&d, NULL, &(struct device_options){ .select = "host" }) != LRQK_OK) return 1;
+  d->decoding = true;
+  if (!strcmp(what, "kernel")) kernel_get(&k, d, KERNEL_ADD, NULL, 0);
+  else buffer_create(&b, d, PLACE_DEVICE, 512, "late");
+  return 0;
+}
+
 static int job(const char *select) {
   enum lrqk_status s = small_job(select);
   if (s != LRQK_OK) return s;
@@ -803,6 +845,7 @@ static int job(const char *select) {
 
 int main(int argc, char **argv) {
   if (argc == 3 && !strcmp(argv[1], "--job")) return job(argv[2]);
+  if (argc == 3 && !strcmp(argv[1], "--decoding")) return make_while_decoding(argv[2]);
   Suite *s = suite_create("device");
   TCase *c = tcase_create("back ends");
   int n = n_configs();
@@ -824,6 +867,7 @@ int main(int argc, char **argv) {
   tcase_add_test(c, buffers_of_another_device_are_refused);
   tcase_add_test(c, leaked_buffers_are_told);
   if (have_vulkan()) tcase_add_test(c, validation_messages_are_errors);
+  if (have_vulkan()) tcase_add_test(c, missing_validation_layer);
   suite_add_tcase(s, c);
   c = tcase_create("front end");
   tcase_set_timeout(c, 300);
@@ -834,6 +878,7 @@ int main(int argc, char **argv) {
   tcase_add_test(c, devices_are_opened_by_name);
   tcase_add_test(c, no_driver_is_no_device);
   tcase_add_loop_test(c, allocation_failures_are_handled, 0, 2);
+  tcase_add_test(c, nothing_is_made_while_decoding);
   suite_add_tcase(s, c);
   SRunner *r = srunner_create(s);
   srunner_run_all(r, CK_NORMAL);
