@@ -103,6 +103,43 @@ START_TEST(repeated_dispatches_make_nothing) {
 }
 END_TEST
 
+/* As on a discrete GPU: memory of the driver's own, DEVICE memory out of the host's reach.  It is zero though it was
+ * used before, takes writes of any size, and gives the sums. */
+START_TEST(unmapped_memory) {
+  enum { N = 1 << 20 };
+  static float data[N], got[N];
+  struct device *d = open_device();
+  struct vk *v = d->backend;
+  v->import_align = 0;
+  d->caps.mapped = false;
+  for (int i = 0; i < N; i++) data[i] = (float)i;
+  for (int round = 0; round < 3; round++) {
+    struct buffer *b, *h;
+    ck_assert_int_eq(buffer_create(&b, d, PLACE_DEVICE, sizeof data, "x"), LRQK_OK);
+    ck_assert_int_eq(buffer_create(&h, d, PLACE_HOST, 4096, "y"), LRQK_OK);
+    ck_assert(!b->map && h->map);
+    ck_assert_int_eq(device_read(d, got, view_of(b), sizeof got), LRQK_OK);
+    for (int i = 0; i < N; i++) ck_assert_float_eq(got[i], 0);
+    for (int i = 0; i < 1024; i++) ck_assert_float_eq(((float *)h->map)[i], 0);
+    memcpy(h->map, data + 4, 4096);
+    ck_assert_int_eq(device_write(d, view_of(b), data, sizeof data - 2), LRQK_OK);
+    const struct kernel *k;
+    struct add_params p = { 256 };
+    struct view x = { b, 0, 4096 }, z = { b, 8192, 4096 }, y = { h, 0, 4096 };
+    ck_assert_int_eq(kernel_get(&k, d, KERNEL_ADD, SPEC(8)), LRQK_OK);
+    DISPATCH(d, k, 32, 1, 1, &p, x, y, z);
+    ck_assert_int_eq(device_read(d, got, view_of(b), sizeof got - 5), LRQK_OK);   /* sends the dispatch first */
+    for (int i = 0; i < 1024; i++) ck_assert_float_eq(got[2048 + i], (float)(2 * i + 4));
+    ck_assert_mem_eq(got, data, 8192);
+    ck_assert_mem_eq(got + 3072, data + 3072, (N - 3072 - 2) * 4);
+    buffer_destroy(&b);
+    buffer_destroy(&h);
+  }
+  device_close(d);
+  ck_assert_msg(captured.errors == 0, "%s", captured.text);
+}
+END_TEST
+
 /* ---- the file of the pipeline cache */
 
 static struct { VkPipelineCacheHeaderVersionOne h; unsigned char rest[1000]; } cache_data;
@@ -193,6 +230,7 @@ int main(void) {
   TCase *c = tcase_create("vulkan");
   tcase_add_loop_test(c, places_get_their_memory, 0, sizeof tables / sizeof *tables);
   tcase_add_test(c, repeated_dispatches_make_nothing);
+  tcase_add_test(c, unmapped_memory);
   tcase_add_test(c, pipeline_cache_file);
   tcase_add_test(c, no_cache_directory_is_no_error);
   suite_add_tcase(s, c);
