@@ -37,6 +37,12 @@ START_TEST(merges_that_cannot_be_are_ignored) {
 }
 END_TEST
 
+START_TEST(a_merge_given_twice_has_its_first_rank) {
+  open_ok(&(struct vocab_spec){ .pre = "gpt-2", .extra = { "ab", "bc" }, .merges = { "a b", "b c", "a b" } });
+  check_ids(&f, TEXT("abc"), false, IDS(256, 'c'));
+}
+END_TEST
+
 START_TEST(whole_words_need_no_merges) {
   struct vocab_spec s = { .pre = "gpt-2", .extra = { "hello", "\xc4\xa0hello", "<s>" }, .type = { 0, 0, 3 } };
   open_ok(&s);
@@ -376,6 +382,7 @@ int main(void) {
   tcase_set_timeout(t, 60);
   tcase_add_test(t, merges_by_rank_then_from_the_left);
   tcase_add_test(t, merges_that_cannot_be_are_ignored);
+  tcase_add_test(t, a_merge_given_twice_has_its_first_rank);
   tcase_add_test(t, whole_words_need_no_merges);
   tcase_add_test(t, a_byte_without_a_token_is_left_out);
   tcase_add_test(t, special_tokens);
