@@ -154,8 +154,9 @@ static void *take_view(struct device *d, struct view v, const char *what) {
   ck_assert_int_eq(device_read(d, words, view_of(v.buf), v.buf->size), LRQK_OK);
   for (size_t i = 0; i < v.buf->size / 4; i++) {
     bool inside = i * 4 >= v.offset && i * 4 < v.offset + v.size;
-    ck_assert_msg(inside || words[i] == CANARY, "%s: written outside the view, at byte %lld of %llu", what,
-                  (long long)(i * 4) - (long long)v.offset, (unsigned long long)v.size);
+    if (!inside && words[i] != CANARY)           /* an assertion for each word would cost a system call for each */
+      ck_abort_msg("%s: written outside the view, at byte %lld of %llu", what, (long long)(i * 4) - (long long)v.offset,
+                   (unsigned long long)v.size);
   }
   memmove(words, (char *)words + v.offset, v.size);
   return words;
