@@ -44,7 +44,8 @@ def tensors():
     return [("token_embd.weight", (D, V)), ("output_norm.weight", (D,)),
             (b + "attn_norm.weight", (D,)), (b + "attn_q.weight", (D, D)),
             (b + "attn_k.weight", (D, KV * d)), (b + "attn_v.weight", (D, KV * d)), (b + "attn_output.weight", (D, D)),
-            (b + "ffn_norm.weight", (D,)), (b + "ffn_gate.weight", (D, FF)), (b + "ffn_up.weight", (D, FF)), (b + "ffn_down.weight", (FF, D))]
+            (b + "ffn_norm.weight", (D,)), (b + "ffn_gate.weight", (D, FF)), (b + "ffn_up.weight", (D, FF)),
+            (b + "ffn_down.weight", (FF, D))]
 
 def model(ks, ts, version=3):
     head, data = b"GGUF" + struct.pack("<IQQ", version, len(ts), len(ks)) + b"".join(ks), b""
