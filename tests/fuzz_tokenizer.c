@@ -75,9 +75,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   size_t len = size - (size_t)(text - (const char *)data);
   struct vocab_spec spec = {
     .pre = pre[*data % 4], .bos = 1 + OPEN + 2,
-    .extra = { "<|im_start|>", "<|im_end|>", "<s>", "<s>>", "<t", "<tool>", "aa", "aaa", "aaaa", "th", "the", "\xc4\xa0t", "\xc4\xa0the", "\xc4\xa0\xc4\xa0", "\xc4\x8a\xc4\x8a" },
+    .extra = { "<|im_start|>", "<|im_end|>", "<s>", "<s>>", "<t", "<tool>", "aa", "aaa", "aaaa", "th", "the", "\xc4\xa0t", "\xc4\xa0the",
+        "\xc4\xa0\xc4\xa0", "\xc4\x8a\xc4\x8a" },
     .type = { 3, 3, 3, 3, 4, 4 },
-    .merges = { "a a", "aa a", "aa aa", "t h", "th e", "\xc4\xa0 t", "\xc4\xa0 the", "\xc4\xa0t he", "\xc4\xa0 \xc4\xa0", "\xc4\x8a \xc4\x8a" },
+    .merges = { "a a", "aa a", "aa aa", "t h", "th e", "\xc4\xa0 t", "\xc4\xa0 the", "\xc4\xa0t he", "\xc4\xa0 \xc4\xa0",
+        "\xc4\x8a \xc4\x8a" },
   };
   char *template = malloc(n_chat + 1);
   must(template);

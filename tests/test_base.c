@@ -58,8 +58,10 @@ START_TEST(utf8_nothing_else) {
 END_TEST
 
 static const struct { const char *s; size_t len, skip; uint32_t c; } sequences[] = {
-  { TEXT("\x80"), 1, UTF8_INVALID }, { TEXT("\xc0\x80"), 1, UTF8_INVALID }, { TEXT("\xc1\xbf"), 1, UTF8_INVALID }, { TEXT("\xff"), 1, UTF8_INVALID },
-  { TEXT("\xe0\x9f\xbf"), 1, UTF8_INVALID }, { TEXT("\xe0\xa0\x80"), 3, 0x800 }, { TEXT("\xed\x9f\xbf"), 3, 0xd7ff }, { TEXT("\xed\xa0\x80"), 1, UTF8_INVALID },
+  { TEXT("\x80"), 1, UTF8_INVALID }, { TEXT("\xc0\x80"), 1, UTF8_INVALID }, { TEXT("\xc1\xbf"), 1, UTF8_INVALID },
+  { TEXT("\xff"), 1, UTF8_INVALID },
+  { TEXT("\xe0\x9f\xbf"), 1, UTF8_INVALID }, { TEXT("\xe0\xa0\x80"), 3, 0x800 }, { TEXT("\xed\x9f\xbf"), 3, 0xd7ff },
+  { TEXT("\xed\xa0\x80"), 1, UTF8_INVALID },
   { TEXT("\xf0\x8f\xbf\xbf"), 1, UTF8_INVALID }, { TEXT("\xf4\x8f\xbf\xbf"), 4, 0x10ffff }, { TEXT("\xf4\x90\x80\x80"), 1, UTF8_INVALID },
   { TEXT("\xf5\x80\x80\x80"), 1, UTF8_INVALID }, { TEXT("\xe2\x82" "a"), 2, UTF8_INVALID }, { TEXT("\xf0\x9f\x98" "a"), 3, UTF8_INVALID },
   { TEXT("\xf0\x9f" "a"), 2, UTF8_INVALID }, { TEXT("\xf0\x9f\x98"), 3, UTF8_INCOMPLETE }, { TEXT("\0x"), 1, 0 },

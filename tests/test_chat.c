@@ -9,7 +9,8 @@ static struct fixture f;
 static void teardown(void) { fixture_close(&f); }
 
 static void open_chat(const char *chat) {
-  struct vocab_spec s = { .pre = "gpt-2", .chat = chat, .extra = { "<|im_start|>", "<|im_end|>", "<s>", "<tool>" }, .type = { 3, 3, 3, 4 }, .bos = 1 + 258, .add_bos = 1 };
+  struct vocab_spec s = { .pre = "gpt-2", .chat = chat, .extra = { "<|im_start|>", "<|im_end|>", "<s>", "<tool>" },
+                          .type = { 3, 3, 3, 4 }, .bos = 1 + 258, .add_bos = 1 };
   ck_assert_int_eq(fixture_open(&f, &s, 0), LRQK_OK);
 }
 
@@ -31,20 +32,28 @@ static void check_render(const struct lrqk_message *msg, size_t n, const char *w
   mem_free(out.id);
 }
 
-#define LOOP "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
+#define LOOP \
+  "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' " \
+  "+ '\n'}}{% endfor %}"
 #define HI "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
 static const struct lrqk_message hi = { "user", "Hi", 2 };
 
 static const struct { const char *chat, *want; } hints[] = {
   { LOOP, HI },
   { "{{ '<|im_start|>system\nBe kind.<|im_end|>\n' }}" LOOP, "<|im_start|>system\nBe kind.<|im_end|>\n" HI },
-  { "{{- '<|im_start|>system\\nIt\\'s \\\"x\\\".<|im_end|>\\n' -}}" LOOP, "<|im_start|>system\nIt's \"x\".<|im_end|>\n" HI },       /* escapes */
+  /* escapes */
+  { "{{- '<|im_start|>system\\nIt\\'s \\\"x\\\".<|im_end|>\\n' -}}" LOOP, "<|im_start|>system\nIt's \"x\".<|im_end|>\n" HI },
   { "{{\"<|im_start|>system\\n\" + 'A' + 'B' + '<|im_end|>\\n'}}" LOOP, "<|im_start|>system\nAB<|im_end|>\n" HI },
-  { "{{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}{{ '<|im_start|>system\\nB<|im_end|>\\n' }}", "<|im_start|>system\nB<|im_end|>\n" HI },
-  { "{{ '<|im_start|>system\\nFirst<|im_end|>\\n' }}{{ '<|im_start|>system\\nSecond<|im_end|>\\n' }}", "<|im_start|>system\nFirst<|im_end|>\n" HI },
-  { "{{ '<|im_start|>system\\n<|im_end|>\\n' }}" LOOP, HI },                                                                        /* empty: none */
-  { "{{ '<|im_start|>system\\nopen" LOOP, HI },                                                                                     /* no end of a literal */
-  { "{{ '<|im_start|>system\\nX<|im_end|>\\n' if tools }}" LOOP, HI },                                                              /* more than a literal */
+  { "{{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}{{ '<|im_start|>system\\nB<|im_end|>\\n' }}",
+      "<|im_start|>system\nB<|im_end|>\n" HI },
+  { "{{ '<|im_start|>system\\nFirst<|im_end|>\\n' }}{{ '<|im_start|>system\\nSecond<|im_end|>\\n' }}",
+      "<|im_start|>system\nFirst<|im_end|>\n" HI },
+  /* empty: none */
+  { "{{ '<|im_start|>system\\n<|im_end|>\\n' }}" LOOP, HI },
+  /* no end of a literal */
+  { "{{ '<|im_start|>system\\nopen" LOOP, HI },
+  /* more than a literal */
+  { "{{ '<|im_start|>system\\nX<|im_end|>\\n' if tools }}" LOOP, HI },
   { "{{ bos_token }}" LOOP, "<s>" HI },
   { "{{-bos_token-}}{{ '<|im_start|>system\\nS<|im_end|>\\n' }}" LOOP, "<s><|im_start|>system\nS<|im_end|>\n" HI },
   { "{{ bos_token + x }}" LOOP, HI },
@@ -62,7 +71,8 @@ END_TEST
 
 START_TEST(messages_in_order) {
   open_chat("{{ '<|im_start|>system\\nDefault<|im_end|>\\n' }}" LOOP);
-  struct lrqk_message msg[] = { { "system", TEXT("Be brief.") }, { "user", TEXT("1+1?") }, { "assistant", TEXT("2") }, { "user", TEXT("") } };
+  struct lrqk_message msg[] = { { "system", TEXT("Be brief.") }, { "user", TEXT("1+1?") }, { "assistant", TEXT("2") },
+                                { "user", TEXT("") } };
   check_render(msg, 4, "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\n1+1?<|im_end|>\n<|im_start|>assistant\n2<|im_end|>\n"
                        "<|im_start|>user\n<|im_end|>\n<|im_start|>assistant\n");
   check_render(msg + 1, 1, "<|im_start|>system\nDefault<|im_end|>\n<|im_start|>user\n1+1?<|im_end|>\n<|im_start|>assistant\n");
@@ -117,7 +127,8 @@ START_TEST(what_is_refused) {
   open_chat(LOOP);
   check_refused(LRQK_USAGE, &(struct lrqk_message){ "robot", "", 0 }, "\"robot\"");
   fixture_close(&f);
-  ck_assert_int_eq(fixture_open(&f, &(struct vocab_spec){ .pre = "gpt-2", .chat = LOOP, .extra = { "<|im_start|>" }, .type = { 3 } }, 0), LRQK_OK);
+  ck_assert_int_eq(fixture_open(&f, &(struct vocab_spec){ .pre = "gpt-2", .chat = LOOP, .extra = { "<|im_start|>" }, .type = { 3 } }, 0),
+      LRQK_OK);
   check_refused(LRQK_MODEL, &hi, "<|im_end|> is not a special token");
 }
 END_TEST

@@ -41,7 +41,8 @@ static int32_t one(struct lrqk_sampler_options o, const float *logits, uint32_t 
 
 START_TEST(defaults) {
   struct lrqk_sampler_options o = lrqk_sampler_defaults();
-  ck_assert(o.temperature == 0.8f && o.top_k == 40 && o.top_p == 0.95f && o.min_p == 0.05f && o.repeat_penalty == 1 && o.repeat_last == 64 && o.seed == 0);
+  ck_assert(o.temperature == 0.8f && o.top_k == 40 && o.top_p == 0.95f && o.min_p == 0.05f && o.repeat_penalty == 1 &&
+      o.repeat_last == 64 && o.seed == 0);
 }
 END_TEST
 
@@ -203,8 +204,10 @@ END_TEST
 
 START_TEST(wrong_options) {
   struct lrqk_sampler_options bad[] = {
-    OPTIONS(.temperature = -1), OPTIONS(.temperature = NAN), OPTIONS(.temperature = INFINITY), OPTIONS(.top_k = -1), OPTIONS(.top_p = 1.5f), OPTIONS(.top_p = -0.1f),
-    OPTIONS(.top_p = NAN), OPTIONS(.min_p = 1.5f), OPTIONS(.min_p = NAN), OPTIONS(.repeat_penalty = 0), OPTIONS(.repeat_penalty = NAN), OPTIONS(.repeat_last = 1u << 25),
+    OPTIONS(.temperature = -1), OPTIONS(.temperature = NAN), OPTIONS(.temperature = INFINITY), OPTIONS(.top_k = -1),
+    OPTIONS(.top_p = 1.5f), OPTIONS(.top_p = -0.1f),
+    OPTIONS(.top_p = NAN), OPTIONS(.min_p = 1.5f), OPTIONS(.min_p = NAN), OPTIONS(.repeat_penalty = 0), OPTIONS(.repeat_penalty = NAN),
+    OPTIONS(.repeat_last = 1u << 25),
   };
   lrqk_sampler *s = NULL;
   for (size_t i = 0; i < N_OF(bad); i++) ck_assert_msg(lrqk_sampler_open(&s, &bad[i], 10) == LRQK_USAGE, "options %zu", i);

@@ -20,7 +20,8 @@ static void open_ok(const struct vocab_spec *s) {
 /* ---- merges ---- */
 
 START_TEST(merges_by_rank_then_from_the_left) {
-  open_ok(&(struct vocab_spec){ .pre = "gpt-2", .extra = { "bc", "ab", "abc", "aa", "aaa" }, .merges = { "b c", "a b", "ab c", "a a", "aa a" } });
+  open_ok(&(struct vocab_spec){ .pre = "gpt-2", .extra = { "bc", "ab", "abc", "aa", "aaa" },
+                                .merges = { "b c", "a b", "ab c", "a a", "aa a" } });
   check_ids(&f, TEXT("abc"), false, IDS('a', 256));               /* b c ranks before a b; a bc is no merge */
   check_ids(&f, TEXT("abd"), false, IDS(257, 'd'));
   check_ids(&f, TEXT("aaaa"), false, IDS(259, 259));              /* both pairs first: rank 3 before rank 4 */
@@ -32,7 +33,8 @@ START_TEST(merges_by_rank_then_from_the_left) {
 END_TEST
 
 START_TEST(merges_that_cannot_be_are_ignored) {
-  open_ok(&(struct vocab_spec){ .pre = "gpt-2", .extra = { "ab" }, .merges = { "a zz", "b c", "xx yy", "a b", "a b" } });   /* "zz", "bc", ... are no tokens */
+  /* "zz", "bc", ... are no tokens */
+  open_ok(&(struct vocab_spec){ .pre = "gpt-2", .extra = { "ab" }, .merges = { "a zz", "b c", "xx yy", "a b", "a b" } });
   check_ids(&f, TEXT("abc"), false, IDS(256, 'c'));
 }
 END_TEST
@@ -123,7 +125,8 @@ START_TEST(every_byte_comes_back) {
 END_TEST
 
 START_TEST(names_that_are_no_bytes_stay) {
-  open_ok(&(struct vocab_spec){ .pre = "gpt-2", .extra = { "\xe6\x97\xa5\xc4\xa0", "\xff\xc4" } });   /* a character outside the alphabet; no UTF-8 */
+  /* a character outside the alphabet; no UTF-8 */
+  open_ok(&(struct vocab_spec){ .pre = "gpt-2", .extra = { "\xe6\x97\xa5\xc4\xa0", "\xff\xc4" } });
   check_text(256, false, "\xe6\x97\xa5 ");
   check_text(257, false, "\xff\xc4");
 }
@@ -131,7 +134,8 @@ END_TEST
 
 START_TEST(bos) {
   struct { const char *pre; int key; int64_t bos; bool want; } c[] = {
-    { "smollm", 0, 2, false }, { "smollm", 1, 2, true }, { "smollm", 1, 0, false }, { "llama-bpe", 0, 2, true }, { "llama-bpe", -1, 2, false }, { "qwen2", 0, 2, false },
+    { "smollm", 0, 2, false }, { "smollm", 1, 2, true }, { "smollm", 1, 0, false }, { "llama-bpe", 0, 2, true },
+    { "llama-bpe", -1, 2, false }, { "qwen2", 0, 2, false },
   };
   for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
     open_ok(&(struct vocab_spec){ .pre = c[i].pre, .add_bos = c[i].key, .bos = c[i].bos });
@@ -154,7 +158,8 @@ END_TEST
 /* ---- invalid UTF-8 ---- */
 
 START_TEST(invalid_utf8_is_replaced_and_counted) {
-  open_ok(&(struct vocab_spec){ .pre = "gpt-2", .extra = { "\xc3\xaf\xc2\xbf\xc2\xbd", "\xc3\xaf\xc2\xbf" }, .merges = { "\xc3\xaf \xc2\xbf", "\xc3\xaf\xc2\xbf \xc2\xbd" } });
+  open_ok(&(struct vocab_spec){ .pre = "gpt-2", .extra = { "\xc3\xaf\xc2\xbf\xc2\xbd", "\xc3\xaf\xc2\xbf" },
+      .merges = { "\xc3\xaf \xc2\xbf", "\xc3\xaf\xc2\xbf \xc2\xbd" } });
   struct { const char *text; size_t len, places; int32_t id[6]; size_t n; } c[] = {
     { TEXT("a\xff" "b"), 1, { 'a', 256, 'b' }, 3 },
     { TEXT("\xe2\x82"), 1, { 256 }, 1 },                          /* cut short at the end */
@@ -215,7 +220,8 @@ START_TEST(pretokenizer_words) {
     struct words w = { "" };
     ck_assert_int_eq(pretokenizer_open(&p, &g, (struct gguf_str){ splits[i].pre, strlen(splits[i].pre) }), LRQK_OK);
     ck_assert_int_eq(pretokenizer_split(p, splits[i].text, strlen(splits[i].text), add_word, &w), LRQK_OK);
-    ck_assert_msg(!strcmp(w.text, splits[i].words), "%s \"%s\"\nfound    %s\nexpected %s", splits[i].pre, splits[i].text, w.text, splits[i].words);
+    ck_assert_msg(!strcmp(w.text, splits[i].words), "%s \"%s\"\nfound    %s\nexpected %s", splits[i].pre, splits[i].text, w.text,
+        splits[i].words);
     pretokenizer_close(p);
   }
 }
@@ -260,7 +266,8 @@ START_TEST(wrong_files_are_refused) {
   ck_assert_int_eq(fixture_open(&f, &wrong[_i].s, wrong[_i].n_vocab), LRQK_MODEL);
   ck_assert_ptr_null(f.t);
   ck_assert_int_eq(f.msg.n[LRQK_LOG_ERROR], 1);
-  ck_assert_msg(strstr(f.msg.last[LRQK_LOG_ERROR], "small.gguf: ") && strstr(f.msg.last[LRQK_LOG_ERROR], says), "found \"%s\", expected \"...%s...\"",
+  ck_assert_msg(strstr(f.msg.last[LRQK_LOG_ERROR], "small.gguf: ") && strstr(f.msg.last[LRQK_LOG_ERROR], says),
+      "found \"%s\", expected \"...%s...\"",
                 f.msg.last[LRQK_LOG_ERROR], says);
 }
 END_TEST
@@ -287,7 +294,8 @@ static int with_failing_allocation(int n) {
     char number[16];
     snprintf(number, sizeof number, "%d", n);
     setenv("LRQK_FAULT_ALLOC", number, 1);
-    struct vocab_spec s = { .pre = "llama-bpe", .chat = "<|im_start|>{{ '<|im_start|>system\nS<|im_end|>\n' }}", .extra = { "<|im_start|>", "<|im_end|>", "aa" },
+    struct vocab_spec s = { .pre = "llama-bpe", .chat = "<|im_start|>{{ '<|im_start|>system\nS<|im_end|>\n' }}",
+        .extra = { "<|im_start|>", "<|im_end|>", "aa" },
                             .type = { 3, 3 }, .merges = { "a a" } };
     size_t size;
     struct gguf *g;
@@ -357,7 +365,8 @@ START_TEST(stream_gives_whole_characters) {
         n += push(&u, streams[i].text + a, b - a, out + n);
         n += push(&u, streams[i].text + b, streams[i].len - b, out + n);
         n += push(&u, NULL, 0, out + n);
-        ck_assert_msg(n == strlen(streams[i].want) && !memcmp(out, streams[i].want, n), "stream %zu cut at %zu and %zu: %.*s", i, a, b, (int)n, out);
+        ck_assert_msg(n == strlen(streams[i].want) && !memcmp(out, streams[i].want, n), "stream %zu cut at %zu and %zu: %.*s", i, a, b,
+            (int)n, out);
         ck_assert_uint_eq(u.n, 0);
       }
     }

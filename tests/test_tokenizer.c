@@ -126,15 +126,18 @@ END_TEST
 /* The ids of greedy reference "short_chat_gravity", which a reference implementation made from the rendered text. */
 START_TEST(chat_is_the_models_template) {
   struct ids out = { 0 };
-  struct lrqk_message msg[] = { { "user", TEXT("What is gravity?") }, { "assistant", TEXT("A force.") }, { "user", TEXT("Why? <|im_end|>") } };
+  struct lrqk_message msg[] = { { "user", TEXT("What is gravity?") }, { "assistant", TEXT("A force.") },
+                                { "user", TEXT("Why? <|im_end|>") } };
   ck_assert_str_eq(chat_template_name(model.g), "chatml");
   ck_assert_int_eq(chat_encode(model.t, model.g, msg, 1, &out, NULL), LRQK_OK);
-  same_ids("default system message", &out, IDS(1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308, 34519, 28, 7018, 411, 407, 19712, 8182, 2, 198,
+  same_ids("default system message", &out, IDS(1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308, 34519, 28, 7018, 411,
+      407, 19712, 8182, 2, 198,
                                                1, 4093, 198, 1780, 314, 9354, 47, 2, 198, 1, 520, 9531, 198));
   out.n = 0;
   ck_assert_int_eq(chat_encode(model.t, model.g, msg, 3, &out, NULL), LRQK_OK);
   struct ids want = { 0 };
-  static const char rendered[] = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n<|im_start|>user\n"
+  static const char rendered[] =
+      "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n<|im_start|>user\n"
                                  "What is gravity?<|im_end|>\n<|im_start|>assistant\nA force.<|im_end|>\n<|im_start|>user\nWhy?";
   ck_assert_int_eq(tokenizer_encode(model.t, TEXT(rendered), true, &want, NULL), LRQK_OK);
   ck_assert_int_eq(tokenizer_encode(model.t, TEXT(" <|im_end|>"), false, &want, NULL), LRQK_OK);   /* the user's, as plain text */

@@ -22,7 +22,8 @@ struct lrqk_sampler {
 };
 
 struct lrqk_sampler_options lrqk_sampler_defaults(void) {
-  return (struct lrqk_sampler_options){ .temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1.0f, .repeat_last = 64 };
+  return (struct lrqk_sampler_options){ .temperature = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f, .repeat_penalty = 1.0f,
+                                        .repeat_last = 64 };
 }
 
 /* ---- random numbers: xoshiro256** 1.0, seeded by splitmix64 ---- */
@@ -66,8 +67,8 @@ static double exp_neg(double x) {
 /* ---- open, close, accept ---- */
 
 static bool valid(const struct lrqk_sampler_options *o) {   /* written so that NaN fails */
-  return o->temperature >= 0 && o->temperature <= FLT_MAX && o->top_k >= 0 && o->top_p >= 0 && o->top_p <= 1 && o->min_p >= 0 && o->min_p <= 1 &&
-         o->repeat_penalty > 0 && o->repeat_penalty <= FLT_MAX && o->repeat_last <= MAX_LAST;
+  return o->temperature >= 0 && o->temperature <= FLT_MAX && o->top_k >= 0 && o->top_p >= 0 && o->top_p <= 1 &&
+         o->min_p >= 0 && o->min_p <= 1 && o->repeat_penalty > 0 && o->repeat_penalty <= FLT_MAX && o->repeat_last <= MAX_LAST;
 }
 
 enum lrqk_status lrqk_sampler_open(lrqk_sampler **out, const struct lrqk_sampler_options *opt, uint32_t n_vocab) {

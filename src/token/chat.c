@@ -137,7 +137,8 @@ static enum lrqk_status render(struct render *r, const struct hints *h, const st
   return turn(r, "assistant", "", 0);
 }
 
-enum lrqk_status chat_encode(const struct tokenizer *t, const struct gguf *g, const struct lrqk_message *msg, size_t n, struct ids *out, size_t *replaced) {
+enum lrqk_status chat_encode(const struct tokenizer *t, const struct gguf *g, const struct lrqk_message *msg, size_t n, struct ids *out,
+    size_t *replaced) {
   struct gguf_str text = { "", 0 };
   const struct chat_template *c = recognise(g, &text);
   if (!c) return fail(&g->log, LRQK_USAGE, "%s: tokenizer.chat_template: %s, known is: %s", g->path,
@@ -148,7 +149,8 @@ enum lrqk_status chat_encode(const struct tokenizer *t, const struct gguf *g, co
   }
   struct render r = { t, &g->log, tokenizer_special(t, c->open), tokenizer_special(t, c->close), out, 0 };
   if (r.open < 0 || r.close < 0)
-    return fail(&g->log, LRQK_MODEL, "%s: tokenizer.chat_template: %s is not a special token of the vocabulary", g->path, r.open < 0 ? c->open : c->close);
+    return fail(&g->log, LRQK_MODEL, "%s: tokenizer.chat_template: %s is not a special token of the vocabulary", g->path,
+        r.open < 0 ? c->open : c->close);
   char *buf = mem_alloc(text.len, 1);
   if (!buf) return fail(&g->log, LRQK_MEMORY, "%s: chat template: out of memory", g->path);
   struct hints h = read_hints(c, text, buf);

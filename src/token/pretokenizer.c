@@ -66,7 +66,8 @@ static enum lrqk_status compile(struct pretokenizer *p) {
     p->code[i] = pcre2_compile((PCRE2_SPTR)p->row->regex[i], PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &err, &at, cc);
     if (!p->code[i]) {
       bool memory = err == PCRE2_ERROR_HEAP_FAILED;
-      s = fail(&p->log, memory ? LRQK_MEMORY : LRQK_RUNTIME, "pre-tokenizer %s: regex %d: PCRE2 error %d at %zu", p->row->name, i, err, (size_t)at);
+      s = fail(&p->log, memory ? LRQK_MEMORY : LRQK_RUNTIME, "pre-tokenizer %s: regex %d: PCRE2 error %d at %zu", p->row->name, i, err,
+          (size_t)at);
     } else {
       (void)pcre2_jit_compile(p->code[i], PCRE2_JIT_COMPLETE);   /* without it pcre2_match interprets */
       p->n++;

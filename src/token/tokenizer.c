@@ -221,7 +221,8 @@ static enum lrqk_status encode_text(struct encoder *e, const char *text, size_t 
   return begin < len ? pretokenizer_split(e->t->pre, text + begin, len - begin, encode_word, e) : LRQK_OK;
 }
 
-enum lrqk_status tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, bool special, struct ids *out, size_t *replaced) {
+enum lrqk_status tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, bool special, struct ids *out,
+    size_t *replaced) {
   size_t places = 0;
   char *copy = NULL;
   struct encoder e = { .t = t, .out = out };

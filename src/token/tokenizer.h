@@ -32,6 +32,7 @@ int32_t tokenizer_special(const struct tokenizer *t, const char *name);    /* id
 /* Chat templates: one row per template that is known (chat.c), recognised by what the file's template contains.  BOS is
  * there only if the template writes it itself. */
 const char *chat_template_name(const struct gguf *g);      /* "chatml", ...; "" if the file has none or none that is known */
-enum lrqk_status chat_encode(const struct tokenizer *t, const struct gguf *g, const struct lrqk_message *msg, size_t n, struct ids *out, size_t *replaced);
+enum lrqk_status chat_encode(const struct tokenizer *t, const struct gguf *g, const struct lrqk_message *msg, size_t n, struct ids *out,
+    size_t *replaced);
 
 #endif

@@ -139,8 +139,9 @@ static enum lrqk_status array(const struct gguf *g, const char *key, bool requir
   *out = k;
   if (!k) return required ? fail(&g->log, LRQK_MODEL, "%s: %s is missing", g->path, key) : LRQK_OK;
   if (k->type != GGUF_ARRAY || (k->element == GGUF_STRING) != strings || k->element == GGUF_ARRAY)
-    return fail(&g->log, LRQK_MODEL, "%s: %s: found %s%s, expected an array of %s", g->path, key, k->type == GGUF_ARRAY ? "an array of " : "",
-                gguf_type_name(k->type == GGUF_ARRAY ? k->element : k->type), strings ? "strings" : "numbers");
+    return fail(&g->log, LRQK_MODEL, "%s: %s: found %s%s, expected an array of %s", g->path, key,
+        k->type == GGUF_ARRAY ? "an array of " : "", gguf_type_name(k->type == GGUF_ARRAY ? k->element : k->type),
+        strings ? "strings" : "numbers");
   return LRQK_OK;
 }
 
@@ -151,7 +152,8 @@ static enum lrqk_status load_tokens(struct vocab *v, const struct gguf *g, uint3
     return fail(&g->log, LRQK_MODEL, "%s: tokenizer.ggml.tokens: found %llu tokens, expected %u, the rows of the embedding", g->path,
                 (unsigned long long)k->count, n_vocab);
   uint32_t size = k->count < INT32_MAX ? table_size(k->count) : 0;
-  if (!k->count || !size) return fail(&g->log, LRQK_MODEL, "%s: tokenizer.ggml.tokens: found %llu tokens", g->path, (unsigned long long)k->count);
+  if (!k->count || !size) return fail(&g->log, LRQK_MODEL, "%s: tokenizer.ggml.tokens: found %llu tokens", g->path,
+      (unsigned long long)k->count);
   v->n = (uint32_t)k->count;
   v->tokens = mem_alloc(v->n, sizeof *v->tokens);
   v->names = mem_alloc(size, sizeof *v->names);
@@ -161,7 +163,8 @@ static enum lrqk_status load_tokens(struct vocab *v, const struct gguf *g, uint3
   for (uint32_t id = 0; id < v->n; id++) {
     struct gguf_str s = gguf_next_string(k, &pos);
     if (s.len > MAX_NAME)
-      return fail(&g->log, LRQK_MODEL, "%s: tokenizer.ggml.tokens: token %u has %zu bytes, at most %d are expected", g->path, id, s.len, MAX_NAME);
+      return fail(&g->log, LRQK_MODEL, "%s: tokenizer.ggml.tokens: token %u has %zu bytes, at most %d are expected", g->path, id, s.len,
+          MAX_NAME);
     v->tokens[id] = (struct token){ .name = s.s, .name_len = (uint32_t)s.len, .type = TOKEN_NORMAL };
     bytes += s.len;
     if (s.len > v->longest) v->longest = (uint32_t)s.len;
@@ -184,12 +187,14 @@ static enum lrqk_status load_types(struct vocab *v, const struct gguf *g) {
     return LRQK_OK;
   }
   if (k->count != v->n)
-    return fail(&g->log, LRQK_MODEL, "%s: tokenizer.ggml.token_type: found %llu entries, expected %u, one for each of tokenizer.ggml.tokens", g->path,
+    return fail(&g->log, LRQK_MODEL,
+        "%s: tokenizer.ggml.token_type: found %llu entries, expected %u, one for each of tokenizer.ggml.tokens", g->path,
                 (unsigned long long)k->count, v->n);
   for (uint32_t id = 0; id < v->n; id++) {
     double type = gguf_number(k, id);
     if (!(type >= TOKEN_NORMAL && type <= TOKEN_BYTE) || type != (double)(int)type)
-      return fail(&g->log, LRQK_MODEL, "%s: tokenizer.ggml.token_type: found %g for token %u, expected %d to %d", g->path, type, id, TOKEN_NORMAL, TOKEN_BYTE);
+      return fail(&g->log, LRQK_MODEL, "%s: tokenizer.ggml.token_type: found %g for token %u, expected %d to %d", g->path, type, id,
+          TOKEN_NORMAL, TOKEN_BYTE);
     v->tokens[id].type = (uint8_t)type;
   }
   return LRQK_OK;
@@ -202,7 +207,8 @@ static enum lrqk_status index_tokens(struct vocab *v, const struct gguf *g) {
     if (id == NO_TOKEN) continue;
     struct token *t = &v->tokens[id];
     if (t->type != TOKEN_CONTROL && t->type != TOKEN_USER) {
-      log_warn(&g->log, "%s: tokenizer.ggml.token_type: token %u, %s, has type %d, taken for a control token", g->path, id, control_names[i].name, t->type);
+      log_warn(&g->log, "%s: tokenizer.ggml.token_type: token %u, %s, has type %d, taken for a control token", g->path, id,
+          control_names[i].name, t->type);
       t->type = TOKEN_CONTROL;
     }
     t->end = control_names[i].end;
@@ -244,8 +250,8 @@ static enum lrqk_status load_merges(struct vocab *v, const struct gguf *g) {
     struct gguf_str s = gguf_next_string(k, &pos);
     const char *space = s.len > 2 ? memchr(s.s + 1, ' ', s.len - 2) : NULL;   /* both parts have at least one byte */
     if (!space)
-      return fail(&g->log, LRQK_MODEL, "%s: tokenizer.ggml.merges: merge %u is \"%.*s\", expected two parts with a space between", g->path, i,
-                  s.len < 64 ? (int)s.len : 64, s.s);
+      return fail(&g->log, LRQK_MODEL, "%s: tokenizer.ggml.merges: merge %u is \"%.*s\", expected two parts with a space between",
+          g->path, i, s.len < 64 ? (int)s.len : 64, s.s);
     size_t na = (size_t)(space - s.s), nb = s.len - na - 1;
     uint32_t left = vocab_find(v, s.s, na), right = vocab_find(v, space + 1, nb);
     uint32_t result = v->names[name_slot(v, s.s, na, space + 1, nb)] - 1u;
