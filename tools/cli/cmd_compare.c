@@ -11,12 +11,11 @@
 
 #include "cmd.h"
 #include "input.h"
+#include "policies.h"
 #include "work.h"
 
-enum { MAX_POLICIES = 64 };
-
-struct policy {
-  const char *text;        /* as given: text[0..len) of the list */
+struct measured {
+  const char *text;        /* of the policy, as given: text[0..len) of the list */
   size_t len;
   struct lrqk_cache_options cache;
   double kl, top1, ppl, decode_ms;
@@ -34,54 +33,18 @@ struct compare {
   double prefill_ms;
   int file;                /* full's logits: decode rows of n_vocab float32 */
   float *row;              /* [n_vocab], one of them */
-  struct policy full, list[MAX_POLICIES];
+  struct measured full, list[MAX_POLICIES];
   size_t n;
 };
 
-/* ---- the list of policies ----------------------------------------------------------------------------------- */
-
-/* Applies "key=value", or "name" with key NULL, to p. */
-static int apply(struct compare *c, struct policy *p, const char *key, size_t key_len, const char *value, size_t len) {
-  char k[64], v[64];
-  int64_t n;
-  if (key_len >= sizeof k || len >= sizeof v)
-    return ui_fail(c->u, LRQK_USAGE, "--policies: \"%.*s\" is too long", (int)(key_len ? key_len : len), key ? key : value);
-  snprintf(k, sizeof k, "%.*s", (int)key_len, key ? key : "");
-  snprintf(v, sizeof v, "%.*s", (int)len, value);
-  if (key && number_parse(v, &n)) snprintf(v, sizeof v, "%lld", (long long)n);
-  enum lrqk_status s = lrqk_cache_set(&p->cache, key ? k : "attention", v, ui_log, c->u);
-  return s ? ui_prefix(c->u, (int)s, "--policies: ") : 0;
-}
-
-/* One item of the list: NAME, NAME:KEY=VALUE, or KEY=VALUE of the policy before.  A value may hold commas if what
- * follows begins with a digit (dense-layers=0,3-5): names never do. */
-static int item(struct compare *c, const char *s, size_t len) {
-  const char *colon = memchr(s, ':', len), *equals = memchr(s, '=', len);
-  struct policy *p = c->n ? &c->list[c->n - 1] : NULL;
-  if (!len) return ui_fail(c->u, LRQK_USAGE, "--policies: an item is empty, expected NAME or NAME:KEY=VALUE,KEY=VALUE...");
-  if (equals && (!colon || equals < colon)) {
-    if (!p) return ui_fail(c->u, LRQK_USAGE, "--policies: \"%.*s\" has no policy before it", (int)len, s);
-    p->len = (size_t)(s + len - p->text);
-    return apply(c, p, s, (size_t)(equals - s), equals + 1, (size_t)(s + len - equals - 1));
-  }
-  if (c->n == MAX_POLICIES) return ui_fail(c->u, LRQK_USAGE, "--policies: more than %d policies", MAX_POLICIES);
-  p = &c->list[c->n++];
-  *p = (struct policy){.text = s, .len = len, .cache = lrqk_cache_defaults()};
-  int code = apply(c, p, NULL, 0, s, colon ? (size_t)(colon - s) : len);
-  if (code || !colon) return code;
-  if (!equals) return ui_fail(c->u, LRQK_USAGE, "--policies: \"%.*s\": KEY=VALUE must follow the colon", (int)len, s);
-  return apply(c, p, colon + 1, (size_t)(equals - colon - 1), equals + 1, (size_t)(s + len - equals - 1));
-}
-
 static int parse_policies(struct compare *c) {
-  int code = apply(c, &c->full, NULL, 0, "full", 4);
-  for (const char *s = c->o->policies; !code;) {
-    size_t len = strcspn(s, ",");
-    while (s[len] == ',' && s[len + 1] >= '0' && s[len + 1] <= '9') len += 1 + strcspn(s + len + 1, ",");
-    code = item(c, s, len);
-    if (!s[len]) break;
-    s += len + 1;
-  }
+  struct policy list[MAX_POLICIES];
+  size_t n;
+  int code = policies_parse(c->u, "full", list, &n);
+  c->full = (struct measured){.text = list[0].text, .len = list[0].len, .cache = list[0].cache};
+  if (!code) code = policies_parse(c->u, c->o->policies, list, &n);
+  for (c->n = 0; !code && c->n < n; c->n++)
+    c->list[c->n] = (struct measured){.text = list[c->n].text, .len = list[c->n].len, .cache = list[c->n].cache};
   return code;
 }
 
@@ -132,7 +95,7 @@ static double divergence(const float *full, double full_lse, const float *x, dou
 }
 
 /* Adds what step j, which predicts token prefill + j + 1, says. */
-static int score(struct compare *c, struct policy *p, uint64_t j) {
+static int score(struct compare *c, struct measured *p, uint64_t j) {
   const float *x = lrqk_session_logits(c->w.session);
   uint32_t n = c->w.info.n_vocab;
   double lse = log_sum_exp(x, n);
@@ -163,7 +126,7 @@ static int prefill(struct compare *c) {
   return code;
 }
 
-static int measure(struct compare *c, struct policy *p) {
+static int measure(struct compare *c, struct measured *p) {
   char label[80];
   snprintf(label, sizeof label, "%.*s", (int)(p->len < 60 ? p->len : 60), p->text);
   c->u->label = label;
@@ -202,7 +165,7 @@ static void as_text(struct compare *c, struct text *t) {
   text_printf(t, "%-*s  %10s  %6s  %9s  %9s  %10s  %10s  %10s  %10s  %8s\n", width, "policy", "KL", "top-1", "ppl", "ms/token",
               "prefill ms", "device KV", "host KV", "bus/token", "hit rate");
   for (size_t i = 0; i < c->n; i++) {
-    const struct policy *p = &c->list[i];
+    const struct measured *p = &c->list[i];
     double h = hit_rate(&p->stats);
     if (isfinite(h)) snprintf(hit, sizeof hit, "%.1f %%", 100 * h);
     else snprintf(hit, sizeof hit, "-");
@@ -219,7 +182,7 @@ static void as_json(struct compare *c, struct text *t) {
   json_key(t, "policies");
   json_open(t, '[');
   for (size_t i = 0; i < c->n; i++) {
-    const struct policy *p = &c->list[i];
+    const struct measured *p = &c->list[i];
     json_open(t, '{');
     json_key(t, "policy");
     json_bytes(t, p->text, p->len);
@@ -265,12 +228,11 @@ int cmd_compare(struct ui *u, const struct options *o) {
   struct compare *c = calloc(1, sizeof *c);
   if (!c) return ui_fail(u, LRQK_MEMORY, "out of memory");
   *c = (struct compare){.u = u, .o = o, .prefill = (uint64_t)o->prefill, .decode = (uint64_t)o->decode, .file = -1};
-  c->full = (struct policy){.text = "full", .len = 4, .cache = lrqk_cache_defaults()};
   int code = prepare(c);
   if (!code) code = prefill(c);
   if (!code) code = measure(c, &c->full);
   for (size_t i = 0; i < c->n && !code; i++) {
-    struct policy *p = &c->list[i];
+    struct measured *p = &c->list[i];
     if (p->len != 4 || memcmp(p->text, "full", 4)) code = measure(c, p);
     else {   /* the reference itself */
       const char *text = p->text;
