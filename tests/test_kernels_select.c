@@ -666,7 +666,8 @@ static Suite *suite(void) {
   Suite *s = suite_create("kernels_select");
   TCase *c = tcase_create("one kernel");
   tcase_set_timeout(c, 300);
-  tcase_add_checked_fixture(c, harness_open, harness_close);
+  tcase_add_unchecked_fixture(c, harness_open, harness_close);
+  tcase_add_checked_fixture(c, harness_fresh, NULL);
   tcase_add_loop_test(c, energies_are_sums, 0, N_HEADS);
   tcase_add_loop_test(c, energies_do_not_depend_on_chunks, 0, N_HEADS);
   tcase_add_loop_test(c, pairs_are_the_largest, 0, N_HEADS);

@@ -544,7 +544,8 @@ int main(void) {
   Suite *suite = suite_create("selection");
   TCase *c = tcase_create("decode steps of a layer");
   tcase_set_timeout(c, 300);
-  tcase_add_checked_fixture(c, harness_open, harness_close);
+  tcase_add_unchecked_fixture(c, harness_open, harness_close);
+  tcase_add_checked_fixture(c, harness_fresh, NULL);
   tcase_add_loop_test(c, every_step_is_as_in_plain_c, 0, N_CONFIGS);
   suite_add_tcase(suite, c);
   SRunner *r = srunner_create(suite);
