@@ -9,7 +9,7 @@
 enum {
   BLOCK = 8192,        /* tokens: bounds the hidden states; a longer prompt goes block by block and streams its rows back */
   LOGIT_ROWS = 32,
-  IN_FLIGHT = 2        /* submits that may be queued: an interrupt waits for no more than these */
+  IN_FLIGHT = 2        /* submits that may be queued on a GPU; a CPU driver gets one, so that an interrupt waits for one only */
 };
 
 static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
@@ -139,7 +139,7 @@ static enum lrqk_status upload_block(struct forward *f, const int32_t *ids, uint
 enum lrqk_status forward_prefill(struct forward *f, struct attention *a, const int32_t *ids, uint32_t n, uint32_t l0, forward_progress_fn progress,
                                  void *ud) {
   uint32_t layers = f->m->hp.n_layers, d_model = f->m->hp.n_embd, d = f->m->hp.head_size, chunks = chunk_count(f, l0, n);
-  uint64_t row = (uint64_t)d_model * 4, in_flight[IN_FLIGHT] = { 0 }, submits = 0;
+  uint64_t row = (uint64_t)d_model * 4, in_flight[IN_FLIGHT] = { 0 }, submits = 0, queue = f->dev->caps.cpu ? 1 : IN_FLIGHT;
   TRY(upload_block(f, ids, n, l0));
   for (uint32_t i = 0; i < layers; i++) {
     struct view from = f->hidden[i % 2], to = f->hidden[1 - i % 2];
@@ -150,7 +150,7 @@ enum lrqk_status forward_prefill(struct forward *f, struct attention *a, const i
       struct add_params p = { .n4 = k.rows * d_model / 4 };
       DISPATCH(f->dev, f->add, ceil_div(p.n4, 64), 1, 1, &p, f->x1, f->o, rows_at(to, k.slot, row, k.rows));
       if (c + 1 == chunks && a->ops->prefill_end) a->ops->prefill_end(a, i, l0 + n);
-      uint64_t *ticket = &in_flight[submits++ % IN_FLIGHT];
+      uint64_t *ticket = &in_flight[submits++ % queue];
       TRY(device_wait(f->dev, *ticket));
       TRY(device_submit(f->dev, ticket));
       if (progress && !progress(ud, (uint64_t)i * n + (k.t0 + k.rows - l0), (uint64_t)layers * n)) {
