@@ -1,5 +1,6 @@
 /* kernel_harness.h - runs one dispatch on `host` and on a Vulkan device (once with texel loads, once with storage-buffer
- * loads) and compares the results.  Used by test_kernels_model.c and test_kernels_select.c. */
+ * loads) and compares the results; what the environment asks of tests that open devices.  Used by test_kernels_model.c,
+ * test_kernels_select.c, test_selection.c, test_engine.c. */
 #ifndef KERNEL_HARNESS_H
 #define KERNEL_HARNESS_H
 
@@ -25,6 +26,12 @@ struct kernel_arg {
   double limit;
   void *out;                                     /* NULL, or size * HARNESS_DEVICES bytes: contents after, host's first */
 };
+
+/* LRQK_TEST_VALIDATE=1: devices are opened under the validation layer, and a message fails the test. */
+bool test_validates(void);
+/* LRQK_TEST_DEVICES=host: no driver is opened (sanitizers see into none); says so, once, on stderr.  Always true in a build
+ * without Vulkan. */
+bool test_only_host(void);
 
 /* Fixture around a Check case; fails in a build with Vulkan where there is no Vulkan device. */
 void harness_open(void);
