@@ -487,7 +487,8 @@ static uint16_t *random_keys(uint32_t lists, uint32_t cap, uint32_t n, int kind)
   for (uint32_t list = 0; list < lists; list++)
     for (uint32_t t = 0; t < cap; t++) {
       uint32_t r = random_word();
-      uint32_t v[] = { r & 0xffff, 0x8000 + r % 3, 0x1230, r % 9 ? 0 : r >> 16, 0, 0xfff0 + r % 16 };
+      uint32_t up = r % 4 == 0;                           /* over the last digits of each kind */
+      uint32_t v[] = { r & 0xffff, 0x8000 + r % 3, 0x1230, r % 9 ? 0 : r >> 16, 0, 0xfff0 + r % 16, 0x123e + up, 0x12ef + up, 0xefff + up };
       key[(size_t)list * cap + t] = (uint16_t)(t < n ? (t < 4 ? 0xffff : v[kind]) : t < ceil_div(n, 8) * 8 ? 0 : 0xffff);
     }
   return key;
@@ -514,7 +515,7 @@ START_TEST(lists_are_the_largest_keys) {
   uint32_t n = c->n, k = c->k, lists = c->lists, wg = c->wg, per = c->per, parts = ceil_div(n, per);
   uint32_t cap = ceil_div(n, 8) * 8 + 24, kstr = k + 3, step[STEP_WORDS] = { [STEP_CAND] = n };
   size_t key_bytes = (size_t)lists * cap * 2, count_bytes = (size_t)lists * parts * 128, list_bytes = (size_t)lists * kstr * 4;
-  for (int kind = 0; kind < 6; kind++) {
+  for (int kind = 0; kind < 9; kind++) {
     const uint16_t *key = random_keys(lists, cap, n, kind);
     uint32_t *count = first_counts(c, key, cap), *pre = test_memory(lists, 4), *want = test_memory(k, 4);
     uint32_t *list = test_memory(list_bytes * HARNESS_DEVICES, 1);
