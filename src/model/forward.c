@@ -1,9 +1,9 @@
 #include "model/forward.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "model/rope.h"
 #include "shaders/step.h"
 
 enum {
@@ -32,7 +32,7 @@ static void linear(struct forward *f, const struct linear *w, struct view x, str
   for (uint32_t i = 0; i < w->n_parts; i++) {
     const struct linear_part *part = &w->part[i];
     const struct kernel *k = f->matmul[part->kernel][rows >= 8];
-    struct matmul_params p = { .m = rows, .n = part->rows, .nblk = w->k / (part->kernel == KERNEL_MATMUL_F32 ? 4 : 32), .ystr = w->n, .y0 = part->row0 };
+    struct matmul_params p = { .m = rows, .n = part->rows, .nblk = w->k / part->block, .ystr = w->n, .y0 = part->row0 };
     struct view scale = part->scale.size ? part->scale : part->q;
     DISPATCH(f->dev, k, ceil_div(part->rows, k->spec[0] * k->spec[2]), ceil_div(rows, k->spec[1]), 1, &p, x, part->q, y, scale);
   }
@@ -67,20 +67,12 @@ static void layer_pass(struct forward *f, struct attention *a, uint32_t layer, s
 
 /* ---- decode: one token through all layers */
 
-static void rope_row(const struct forward *f, uint32_t pos, float *cs) {
-  for (uint32_t p = 0; p < f->m->hp.head_size / 2; p++) {
-    double angle = f->inv_freq[p] * pos;
-    cs[2 * p] = (float)cos(angle);
-    cs[2 * p + 1] = (float)sin(angle);
-  }
-}
-
 static float *staged(const struct forward *f, struct view v) { return (float *)((char *)f->staging_in->map + (v.offset - f->in.offset)); }
 
 enum lrqk_status forward_decode(struct forward *f, struct attention *a, int32_t id, uint32_t t, const float **out) {
   const struct model *m = f->m;
   model_embed(m, id, staged(f, f->in_x));
-  rope_row(f, t, staged(f, f->in_cs));
+  rope_row(&m->hp, t, staged(f, f->in_cs));
   attention_step(a, t, (uint32_t *)staged(f, f->step));
   device_copy(f->dev, f->in, view_of(f->staging_in));
   struct view x = f->in_x, delta = { 0 };
@@ -126,7 +118,7 @@ static enum lrqk_status upload_block(struct forward *f, const int32_t *ids, uint
     struct chunk k = chunk_at(f, c, l0, n);
     for (uint32_t i = 0; i < k.rows; i++) {
       model_embed(f->m, ids[k.t0 - l0 + i], x + (size_t)i * d_model);
-      rope_row(f, k.t0 + i, cs + (size_t)i * d);
+      rope_row(&f->m->hp, k.t0 + i, cs + (size_t)i * d);
     }
     s = device_write(f->dev, rows_at(f->hidden[0], k.slot, d_model * 4, k.rows), x, (uint64_t)k.rows * d_model * 4);
     if (s == LRQK_OK) s = device_write(f->dev, rows_at(f->cs, k.slot, d * 4, k.rows), cs, (uint64_t)k.rows * d * 4);
@@ -184,17 +176,32 @@ enum lrqk_status forward_logits(struct forward *f, uint32_t l0, uint32_t i, uint
 
 /* ---- set-up */
 
+/* Only the weight types that the model has: a pipeline takes tens of milliseconds to make. */
+static enum lrqk_status get_matmul(struct forward *f, const struct linear *w) {
+  bool cpu = f->dev->caps.cpu;
+  for (uint32_t i = 0; i < w->n_parts; i++) {
+    enum kernel_id id = w->part[i].kernel;
+    if (f->matmul[id][0]) continue;
+    for (int many = 0; many < 2; many++)
+      TRY(kernel_get(&f->matmul[id][many], f->dev, id, SPEC(cpu ? 8 : 64, many ? 8 : 1, cpu || many ? 4 : 1)));
+  }
+  return LRQK_OK;
+}
+
 static enum lrqk_status get_kernels(struct forward *f) {
   struct device *d = f->dev;
-  bool cpu = d->caps.cpu;
   TRY(kernel_get(&f->norm, d, KERNEL_RMS_NORM, SPEC(8)));
   TRY(kernel_get(&f->norm_add, d, KERNEL_RMS_NORM_ADD, SPEC(8)));
   TRY(kernel_get(&f->add, d, KERNEL_ADD, SPEC(64)));
   TRY(kernel_get(&f->silu_mul, d, KERNEL_SILU_MUL, SPEC(64)));
-  for (int k = KERNEL_MATMUL_F32; k <= KERNEL_MATMUL_Q4_1; k++)
-    for (int many = 0; many < 2; many++)
-      TRY(kernel_get(&f->matmul[k][many], d, (enum kernel_id)k, SPEC(cpu ? 8 : 64, many ? 8 : 1, cpu || many ? 4 : 1)));
-  return LRQK_OK;
+  for (uint32_t i = 0; i < f->m->hp.n_layers; i++) {
+    const struct layer *w = &f->m->layers[i];
+    TRY(get_matmul(f, &w->qkv));
+    TRY(get_matmul(f, &w->out));
+    TRY(get_matmul(f, &w->gate_up));
+    TRY(get_matmul(f, &w->down));
+  }
+  return get_matmul(f, &f->m->head);
 }
 
 static enum lrqk_status alloc(struct forward *f) {
@@ -223,15 +230,11 @@ static enum lrqk_status alloc(struct forward *f) {
 enum lrqk_status forward_init(struct forward *f, const struct model *m, uint32_t n_ctx, uint32_t chunk) {
   uint32_t block = n_ctx < BLOCK ? n_ctx : BLOCK;
   *f = (struct forward){ .m = m, .dev = m->dev, .chunk = chunk, .block = ceil_div(block, chunk) * chunk, .logit_rows = LOGIT_ROWS };
-  f->inv_freq = mem_alloc(m->hp.head_size / 2, sizeof *f->inv_freq);
-  if (!f->inv_freq) return fail(&f->dev->log, LRQK_MEMORY, "cannot allocate the RoPE frequencies");
-  for (uint32_t p = 0; p < m->hp.rope_dims / 2; p++) f->inv_freq[p] = pow(m->hp.rope_base, -2.0 * p / m->hp.rope_dims);
   TRY(get_kernels(f));
   return alloc(f);
 }
 
 void forward_destroy(struct forward *f) {
-  mem_free(f->inv_freq);
   pool_destroy(&f->pool);
   buffer_destroy(&f->staging_in);
   buffer_destroy(&f->staging_out);

@@ -14,7 +14,7 @@ struct forward {
   uint32_t block;                 /* tokens whose hidden states are held between layers, a multiple of chunk */
   uint32_t logit_rows;            /* rows of logits at once */
   const struct kernel *norm, *norm_add, *add, *silu_mul;
-  const struct kernel *matmul[N_KERNELS][2];   /* [KERNEL_MATMUL_x][m >= 8] */
+  const struct kernel *matmul[N_KERNELS][2];   /* [KERNEL_MATMUL_x][m >= 8], NULL but for the model's weight types */
   struct view hidden[2];          /* [block + chunk][D] float: residual stream before and after a layer */
   struct view cs;                 /* [block + chunk][d/2][2] float: cos and sin of RoPE */
   struct view h, x0, x1, o;       /* [chunk][D]: normalised input; residual stream; what is to be added to it */
@@ -23,7 +23,6 @@ struct forward {
   struct view in_x, in_cs, step;  /* a decode step's input: [D], [d/2][2], [STEP_WORDS] */
   struct view in;                 /* these three together */
   struct buffer *staging_in, *staging_out;
-  double *inv_freq;               /* [d/2] radians a position, 0 for coordinates that do not rotate */
   struct pool pool;
 };
 

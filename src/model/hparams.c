@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/model.h"
+#include "model/rope.h"
 
 static const struct { const char *name; bool rope_neox; } architectures[] = { { "llama", false } };
 enum { N_ARCHITECTURES = sizeof architectures / sizeof architectures[0] };
@@ -13,7 +13,6 @@ enum {
   MAX_WIDTH = 65536,
   MAX_FF = 1 << 20,
   MAX_HEADS = 1024,
-  MAX_HEAD_SIZE = 512,       /* pair_choose keeps d/2 pairs in one workgroup */
   MAX_CTX = 1 << 28,
   MAX_VOCAB = 1 << 24
 };
@@ -60,8 +59,9 @@ static enum lrqk_status positive(const struct reader *r, const char *name, bool 
 static enum lrqk_status refuse_unsupported(const struct reader *r) {
   static const struct { const char *name; double neutral[2]; const char *what; } numbers[] = {
     { "expert_count", { 0, 0 }, "mixtures of experts" },
-    { "rope.scaling.factor", { 0, 1 }, "scaled rotary embeddings" },
-    { "rope.scale_linear", { 0, 1 }, "scaled rotary embeddings" },
+    { "rope.scaling.alpha", { 0, 0 }, "rotary embeddings scaled by alpha" },
+    { "rope.scaling.yarn_attn_factor", { 1, 1 }, "other magnitudes of yarn" },
+    { "rope.scaling.yarn_log_multiplier", { 0, 0 }, "other magnitudes of yarn" },
     { "attention.scale", { 0, 0 }, "another scale of attention" },
     { "attention.clamp_kqv", { 0, 0 }, "clamped queries, keys and values" },
     { "attention.max_alibi_bias", { 0, 0 }, "ALiBi" },
@@ -70,7 +70,7 @@ static enum lrqk_status refuse_unsupported(const struct reader *r) {
     { "residual_scale", { 0, 1 }, "scaled residuals" },
     { "logit_scale", { 0, 1 }, "scaled logits" },
   };
-  char key[96], shown[64];
+  char key[96];
   for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
     const struct gguf_key *k = gguf_find(r->g, key_of(r, key, numbers[i].name));
     if (!k) continue;
@@ -81,12 +81,6 @@ static enum lrqk_status refuse_unsupported(const struct reader *r) {
     if (v != numbers[i].neutral[0] && v != numbers[i].neutral[1]) {
       return gguf_fail(r->g, "key %s is %g, expected %g: %s are not supported", key, v, numbers[i].neutral[1], numbers[i].what);
     }
-  }
-  struct gguf_str scaling = { "none", 4 };
-  TRY(gguf_string(r->g, key_of(r, key, "rope.scaling.type"), false, &scaling));
-  if (scaling.len != 4 || memcmp(scaling.s, "none", 4)) {
-    return gguf_fail(r->g, "key %s is \"%s\", expected \"none\": scaled rotary embeddings are not supported", key,
-                     gguf_show(shown, scaling));
   }
   uint32_t parts = 1;
   TRY(gguf_u32(r->g, "split.count", false, &parts));
@@ -141,12 +135,12 @@ static enum lrqk_status heads(struct hparams *h, const struct reader *r) {
                        r->arch, h->n_heads, h->n_embd);
     }
     h->head_size = h->n_embd / h->n_heads;
-    if (h->head_size % 8 || h->head_size > MAX_HEAD_SIZE) {
+    if (h->head_size % 8 || h->head_size > HEAD_SIZE_MAX) {
       return gguf_fail(r->g, "%s.embedding_length %u over head_count %u gives heads of %u, expected a multiple of 8, at most %d", r->arch,
-                       h->n_embd, h->n_heads, h->head_size, MAX_HEAD_SIZE);
+                       h->n_embd, h->n_heads, h->head_size, HEAD_SIZE_MAX);
     }
   }
-  TRY(count(r, "attention.key_length", false, 8, MAX_HEAD_SIZE, 8, &h->head_size));
+  TRY(count(r, "attention.key_length", false, 8, HEAD_SIZE_MAX, 8, &h->head_size));
   uint32_t value_length = h->head_size;
   TRY(count(r, "attention.value_length", false, 1, MAX_WIDTH, 1, &value_length));
   if (value_length == h->head_size) return LRQK_OK;
@@ -172,6 +166,7 @@ enum lrqk_status hparams_read(struct hparams *out, const struct gguf *g) {
   TRY(positive(&r, "attention.layer_norm_rms_epsilon", true, &h.rms_eps));
   if (h.rms_eps >= 1) return gguf_fail(g, "key %s.attention.layer_norm_rms_epsilon is %g, expected less than 1", h.arch, h.rms_eps);
   TRY(count(&r, "context_length", true, 1, MAX_CTX, 1, &h.n_ctx));
+  TRY(rope_read(&h, g));
   TRY(vocabulary(&h, &r));
   *out = h;
   return LRQK_OK;

@@ -7,6 +7,15 @@
 #include "device/device.h"
 #include "gguf/gguf.h"
 
+enum { HEAD_SIZE_MAX = 512 };   /* pair_choose keeps d/2 pairs in one workgroup */
+
+/* The rotary embedding (rope.h): at position t pair p of a query or key turns by t * inv_freq[p], and what turns is
+ * multiplied by magnitude. */
+struct rope {
+  double inv_freq[HEAD_SIZE_MAX / 2];   /* [d/2] radians a position, 0 for coordinates that do not rotate */
+  double magnitude;                     /* 1 but for yarn */
+};
+
 struct hparams {
   char arch[32];
   uint32_t n_layers;      /* L */
@@ -18,6 +27,7 @@ struct hparams {
   uint32_t rope_dims;     /* coordinates that rotate, even, <= d */
   bool rope_neox;         /* pairs are (p, p + rope_dims/2) rather than (2p, 2p + 1) */
   float rope_base;
+  struct rope rope;
   float rms_eps;
   uint32_t n_vocab;
   uint32_t n_ctx;         /* trained context */
@@ -34,9 +44,12 @@ enum lrqk_status model_check(const struct hparams *hp, const struct gguf *g);
  * Planes are k-block major, [block][row], so that neighbouring lanes read neighbouring words (shaders/matmul.k). */
 struct linear_part {
   enum kernel_id kernel;  /* KERNEL_MATMUL_x */
+  uint32_t block;         /* values of k that the kernel counts as one */
   uint32_t row0, rows;    /* output columns row0 .. row0 + rows of y */
-  struct view q;          /* F32: [k/4][rows] float4; Q8_0: [k/32][2][rows] uint4 of int8; Q4_1: [k/32][rows] uint4 of nibbles */
-  struct view scale;      /* Q8_0: [ceil(k/64)][rows] two fp16; Q4_1: [k/32][rows] fp16 d, m; F32: empty */
+  struct view q;          /* F32: [k/4][rows] float4; F16, BF16: [k/8][rows] uint4 of halves; Q8_0, Q6_K: [k/32][2][rows] uint4 of
+                             int8; Q4_0, Q4_1, Q4_K: [k/32][rows] uint4 of nibbles */
+  struct view scale;      /* uint.  Q8_0, Q4_0: [ceil(k/64)][rows] fp16 of two blocks; Q4_1: [k/32][rows] fp16 d, m; Q4_K:
+                             [k/256][5][rows] fp16 d, dmin and 16 bytes; Q6_K: [k/256][5][rows] fp16 d and 16 int8; else empty */
 };
 struct linear { uint32_t n, k, n_parts; struct linear_part *part; };
 

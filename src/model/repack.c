@@ -1,81 +1,115 @@
-/* repack.c - the packers and their table.  A packer walks groups of k outside and rows inside, for few rows at a time: the
- * bytes of those rows stay in the first-level cache, and every plane is written in runs.  Called by weights.c. */
+/* repack.c - the packers and their table.  Blocks of the file are those of gguf/tensor_type.c, planes those of model.h;
+ * the values stay what they are, bit for bit.  Called by weights.c. */
 #include "model/repack.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "gguf/tensor_type.h"
 
-enum { TILE = 32 };    /* rows: 32 x 1.1 KB of a group of columns stay cached, and a run of 512 bytes is written */
+static const uint32_t LOW = 0x0f0f0f0fu;   /* low nibbles of four bytes */
 
-/* float4 [k/4][rows] */
-static void pack_f32(const struct repack_planes *dst, uint32_t row, const unsigned char *src, size_t row_bytes, uint32_t n_rows, uint32_t k,
-                     uint32_t g0, uint32_t n) {
-  (void)k;
-  for (uint32_t t = 0; t < n_rows; t += TILE) {
-    uint32_t end = n_rows - t < TILE ? n_rows : t + TILE;
-    for (uint32_t g = 0; g < n; g++) {
-      unsigned char *q = dst->q + 16 * ((size_t)g * dst->rows + row);
-      for (uint32_t r = t; r < end; r++) memcpy(q + 16 * (size_t)r, src + r * row_bytes + 16 * (size_t)(g0 + g), 16);
-    }
+static uint32_t word_at(const unsigned char *p) {
+  uint32_t w;
+  memcpy(&w, p, 4);
+  return w;
+}
+
+/* F32: 4 values, F16, BF16: 8. */
+static void pack_floats(unsigned char *q, unsigned char *scale, size_t rows, const unsigned char *src, uint32_t values) {
+  (void)scale, (void)rows, (void)values;
+  memcpy(q, src, 16);
+}
+
+/* Two blocks of 34 bytes: fp16, 32 int8. */
+static void pack_q8_0(unsigned char *q, unsigned char *scale, size_t rows, const unsigned char *src, uint32_t values) {
+  unsigned char s[4] = { 0 };
+  for (uint32_t i = 0; i < values / 32; i++, src += 34) {
+    memcpy(s + 2 * i, src, 2);
+    memcpy(q + 2 * i * 16 * rows, src + 2, 16);
+    memcpy(q + (2 * i + 1) * 16 * rows, src + 18, 16);
+  }
+  memcpy(scale, s, 4);
+}
+
+/* In the file byte i of 16 holds values i and i + 16.  In a plane uint s of the uint4 holds values 8s .. 8s + 7, with value
+ * 8s + i in the low and 8s + 4 + i in the high nibble of byte i: two masks give four values each. */
+static void pack_nibbles(unsigned char *q, const unsigned char *src) {
+  uint32_t w[4], high = ~LOW;
+  memcpy(w, src, 16);
+  const uint32_t v[4] = { (w[0] & LOW) | (w[1] & LOW) << 4, (w[2] & LOW) | (w[3] & LOW) << 4,
+                          (w[0] >> 4 & LOW) | (w[1] & high), (w[2] >> 4 & LOW) | (w[3] & high) };
+  memcpy(q, v, 16);
+}
+
+/* Two blocks of 18 bytes: fp16, 16 bytes of nibbles. */
+static void pack_q4_0(unsigned char *q, unsigned char *scale, size_t rows, const unsigned char *src, uint32_t values) {
+  unsigned char s[4] = { 0 };
+  for (uint32_t i = 0; i < values / 32; i++, src += 18) {
+    memcpy(s + 2 * i, src, 2);
+    pack_nibbles(q + i * 16 * rows, src + 2);
+  }
+  memcpy(scale, s, 4);
+}
+
+/* A block of 20 bytes: two fp16, 16 bytes of nibbles. */
+static void pack_q4_1(unsigned char *q, unsigned char *scale, size_t rows, const unsigned char *src, uint32_t values) {
+  (void)rows, (void)values;
+  memcpy(scale, src, 4);
+  pack_nibbles(q, src + 4);
+}
+
+/* A block of 144 bytes: fp16 d, dmin; 12 bytes with the 6-bit (scale, min) of 8 sub-blocks; 4 x 32 bytes whose low nibbles
+ * are one sub-block and whose high ones the next. */
+static void pack_q4_k(unsigned char *q, unsigned char *scale, size_t rows, const unsigned char *src, uint32_t values) {
+  const unsigned char *s = src + 4, *bytes = src + 16;
+  unsigned char pair[16];
+  (void)values;
+  for (int j = 0; j < 4; j++) {
+    pair[2 * j] = s[j] & 63;
+    pair[2 * j + 1] = s[j + 4] & 63;
+    pair[2 * j + 8] = (s[j + 8] & 15) | (s[j] >> 6) << 4;
+    pair[2 * j + 9] = s[j + 8] >> 4 | (s[j + 4] >> 6) << 4;
+  }
+  memcpy(scale, src, 4);
+  for (size_t i = 0; i < 4; i++) memcpy(scale + (i + 1) * 4 * rows, pair + 4 * i, 4);
+  for (size_t j = 0; j < 8; j++) {
+    const unsigned char *b = bytes + 32 * (j / 2);
+    uint32_t shift = 4 * (j & 1), v[4];
+    for (int i = 0; i < 4; i++) v[i] = (word_at(b + 8 * i) >> shift & LOW) | (word_at(b + 8 * i + 4) >> shift & LOW) << 4;
+    memcpy(q + j * 16 * rows, v, 16);
   }
 }
 
-/* A group is two blocks: q uint4 [2][2][rows] of int8, scale uint [rows] of two fp16, the first block in the low half. */
-static void pack_q8_0(const struct repack_planes *dst, uint32_t row, const unsigned char *src, size_t row_bytes, uint32_t n_rows,
-                      uint32_t k, uint32_t g0, uint32_t n) {
-  uint32_t blocks = k / 32;
-  size_t plane = 16 * (size_t)dst->rows;
-  for (uint32_t t = 0; t < n_rows; t += TILE) {
-    uint32_t end = n_rows - t < TILE ? n_rows : t + TILE;
-    for (uint32_t g = 0; g < n; g++) {
-      unsigned char *q = dst->q + 4 * g * plane + 16 * (size_t)row, *scale = dst->scale + 4 * ((size_t)g * dst->rows + row);
-      bool both = 2 * (g0 + g) + 1 < blocks;
-      for (uint32_t r = t; r < end; r++) {
-        const unsigned char *b = src + r * row_bytes + 68 * (size_t)(g0 + g);
-        unsigned char *o = q + 16 * (size_t)r, s[4] = { b[0], b[1], 0, 0 };
-        memcpy(o, b + 2, 16);
-        memcpy(o + plane, b + 18, 16);
-        if (both) {
-          memcpy(s + 2, b + 34, 2);
-          memcpy(o + 2 * plane, b + 36, 16);
-          memcpy(o + 3 * plane, b + 52, 16);
-        }
-        memcpy(scale + 4 * (size_t)r, s, 4);
-      }
+/* A block of 210 bytes: 128 bytes of low nibbles, 64 of two high bits, 16 int8, fp16 d; values are 6 bits less 32.  Each
+ * half of the block takes half of these: its quarter j has low nibbles in bytes 32 (j % 2) .., the high nibble for j >= 2,
+ * and bits 2j of the same 32 bytes. */
+static void pack_q6_k(unsigned char *q, unsigned char *scale, size_t rows, const unsigned char *src, uint32_t values) {
+  unsigned char d[4] = { src[208], src[209] };
+  (void)values;
+  memcpy(scale, d, 4);
+  for (size_t i = 0; i < 4; i++) memcpy(scale + (i + 1) * 4 * rows, src + 192 + 4 * i, 4);
+  for (size_t j = 0; j < 8; j++) {
+    const unsigned char *low = src + 64 * (j / 4) + 32 * (j & 1), *high = src + 128 + 32 * (j / 4);
+    uint32_t v[8];
+    for (int i = 0; i < 8; i++) {
+      uint32_t six = (word_at(low + 4 * i) >> (j & 2 ? 4 : 0) & LOW) | (word_at(high + 4 * i) >> 2 * (j & 3) & 0x03030303u) << 4;
+      v[i] = (six + 0x60606060u) ^ 0x80808080u;      /* less 32 in each byte, no borrow between them */
     }
-  }
-}
-
-/* In the file byte i of a block holds values i and i + 16.  In a plane uint s of the uint4 holds values 8s .. 8s + 7, with
- * value 8s + i in the low and 8s + 4 + i in the high nibble of byte i: two masks give four values each. */
-static void pack_q4_1(const struct repack_planes *dst, uint32_t row, const unsigned char *src, size_t row_bytes, uint32_t n_rows,
-                      uint32_t k, uint32_t g0, uint32_t n) {
-  (void)k;
-  const uint32_t low = 0x0f0f0f0fu, high = 0xf0f0f0f0u;
-  for (uint32_t t = 0; t < n_rows; t += TILE) {
-    uint32_t end = n_rows - t < TILE ? n_rows : t + TILE;
-    for (uint32_t g = 0; g < n; g++) {
-      size_t at = (size_t)g * dst->rows + row;
-      for (uint32_t r = t; r < end; r++) {
-        const unsigned char *b = src + r * row_bytes + 20 * (size_t)(g0 + g);
-        uint32_t w[4];
-        memcpy(w, b + 4, 16);
-        const uint32_t v[4] = { (w[0] & low) | (w[1] & low) << 4, (w[2] & low) | (w[3] & low) << 4,
-                                (w[0] >> 4 & low) | (w[1] & high), (w[2] >> 4 & low) | (w[3] & high) };
-        memcpy(dst->q + 16 * (at + r), v, 16);
-        memcpy(dst->scale + 4 * (at + r), b, 4);
-      }
-    }
+    memcpy(q + 2 * j * 16 * rows, v, 16);
+    memcpy(q + (2 * j + 1) * 16 * rows, v + 4, 16);
   }
 }
 
 static const struct repack_type table[] = {
-  { TYPE_F32,  KERNEL_MATMUL_F32,  .block = 4,  .q_bytes = 16, .group = 4,  .scale_bytes = 0, .pack = pack_f32 },
-  { TYPE_Q8_0, KERNEL_MATMUL_Q8_0, .block = 32, .q_bytes = 32, .group = 64, .scale_bytes = 4, .pack = pack_q8_0 },
-  { TYPE_Q4_1, KERNEL_MATMUL_Q4_1, .block = 32, .q_bytes = 16, .group = 32, .scale_bytes = 4, .pack = pack_q4_1 },
+  { TYPE_F32,  KERNEL_MATMUL_F32,  .block = 4,  .q_bytes = 16, .group = 4,   .scale_bytes = 0,  .pack = pack_floats },
+  { TYPE_F16,  KERNEL_MATMUL_F16,  .block = 8,  .q_bytes = 16, .group = 8,   .scale_bytes = 0,  .pack = pack_floats },
+  { TYPE_BF16, KERNEL_MATMUL_BF16, .block = 8,  .q_bytes = 16, .group = 8,   .scale_bytes = 0,  .pack = pack_floats },
+  { TYPE_Q8_0, KERNEL_MATMUL_Q8_0, .block = 32, .q_bytes = 32, .group = 64,  .scale_bytes = 4,  .pack = pack_q8_0 },
+  { TYPE_Q4_0, KERNEL_MATMUL_Q4_0, .block = 32, .q_bytes = 16, .group = 64,  .scale_bytes = 4,  .pack = pack_q4_0 },
+  { TYPE_Q4_1, KERNEL_MATMUL_Q4_1, .block = 32, .q_bytes = 16, .group = 32,  .scale_bytes = 4,  .pack = pack_q4_1 },
+  { TYPE_Q4_K, KERNEL_MATMUL_Q4_K, .block = 32, .q_bytes = 16, .group = 256, .scale_bytes = 20, .pack = pack_q4_k },
+  { TYPE_Q6_K, KERNEL_MATMUL_Q6_K, .block = 32, .q_bytes = 32, .group = 256, .scale_bytes = 20, .pack = pack_q6_k },
 };
 enum { N_TYPES = sizeof table / sizeof table[0] };
 
@@ -93,4 +127,25 @@ const char *repack_supported(char out[64]) {
     n += (size_t)snprintf(out + n, 64 - n, "%s%s", n ? ", " : "", tensor_type_find(table[i].type)->name);
   }
   return out;
+}
+
+/* Groups of k outside and rows inside, for few rows at a time: the bytes of those rows stay in the first-level cache, and
+ * every plane is written in runs. */
+void repack_rows(const struct repack_type *t, const struct repack_planes *dst, uint32_t row, const unsigned char *src, size_t row_bytes,
+                 uint32_t n_rows, uint32_t k, uint32_t g0, uint32_t n) {
+  enum { TILE = 32 };    /* rows: 32 x 1.1 KB of a group of columns stay cached, and a run of 512 bytes is written */
+  const struct tensor_type *in = tensor_type_find(t->type);
+  size_t group_bytes = (size_t)t->group / in->block * in->bytes, q_bytes = (size_t)t->group / t->block * t->q_bytes;
+  for (uint32_t r0 = 0; r0 < n_rows; r0 += TILE) {
+    uint32_t r1 = n_rows - r0 < TILE ? n_rows : r0 + TILE;
+    for (uint32_t g = 0; g < n; g++) {
+      size_t values = k - (size_t)(g0 + g) * t->group;
+      unsigned char *q = dst->q + g * q_bytes * dst->rows + 16 * (size_t)row;
+      unsigned char *scale = t->scale_bytes ? dst->scale + g * (size_t)t->scale_bytes * dst->rows + 4 * (size_t)row : NULL;
+      for (uint32_t r = r0; r < r1; r++) {
+        t->pack(q + 16 * (size_t)r, scale ? scale + 4 * (size_t)r : NULL, dst->rows, src + r * row_bytes + (g0 + g) * group_bytes,
+                (uint32_t)(values < t->group ? values : t->group));
+      }
+    }
+  }
 }

@@ -14,17 +14,21 @@ struct repack_planes { unsigned char *q, *scale; uint32_t rows; };
 struct repack_type {
   uint32_t type;                  /* number in the file */
   enum kernel_id kernel;
-  uint32_t block, q_bytes;        /* values of k in a block, and its bytes in plane q, which is an array of uint4 or float4 */
-  uint32_t group, scale_bytes;    /* values of k that share a word of plane scale, an array of uint; a multiple of block */
+  uint32_t block, q_bytes;        /* values of k that the kernel counts as one, and their bytes in plane q, an array of uint4 */
+  uint32_t group, scale_bytes;    /* values of k that share words of plane scale, an array of uint; a multiple of block */
 
-  /* Packs groups g0 .. g0 + n of the file's rows src, src + row_bytes, ... (n_rows of them, k values each) as rows
-   * row .. row + n_rows of dst, which begins with group g0.  The last group of a row may be half full. */
-  void (*pack)(const struct repack_planes *dst, uint32_t row, const unsigned char *src, size_t row_bytes, uint32_t n_rows, uint32_t k,
-               uint32_t g0, uint32_t n);
+  /* Packs `values` values of one row of the file: a group, or half a one at the end of a row.  Each further uint4 of plane
+   * q, and each further word of plane scale, lies one row of its plane (`rows` of them) behind the last. */
+  void (*pack)(unsigned char *q, unsigned char *scale, size_t rows, const unsigned char *src, uint32_t values);
 };
 
 const struct repack_type *repack_find(uint32_t type);   /* NULL: no kernel */
 const char *repack_supported(char out[64]);             /* "F32, Q8_0, ..." */
+
+/* Packs groups g0 .. g0 + n of the file's rows src, src + row_bytes, ... (n_rows of them, k values each) as rows row ..
+ * row + n_rows of dst, which begins with group g0. */
+void repack_rows(const struct repack_type *t, const struct repack_planes *dst, uint32_t row, const unsigned char *src, size_t row_bytes,
+                 uint32_t n_rows, uint32_t k, uint32_t g0, uint32_t n);
 
 /* Bytes of the planes of `rows` rows up to group g of k values. */
 static inline uint64_t repack_q_bytes(const struct repack_type *t, uint32_t rows, uint32_t k, uint32_t g) {

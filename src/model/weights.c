@@ -9,10 +9,10 @@
 
 /* ---- the table */
 
-enum width { W_NONE, W_EMBD, W_VOCAB, W_Q, W_KV, W_FF };                  /* what a dimension must be */
+enum width { W_NONE, W_EMBD, W_VOCAB, W_Q, W_KV, W_FF, W_PAIRS };                  /* what a dimension must be */
 enum use { USE_VECTOR, USE_MATRIX, USE_ROWS };                            /* norms; linear maps; rows read one by one on the CPU */
 enum weight_id {
-  EMBD, OUTPUT_NORM, OUTPUT, ATTN_NORM, ATTN_Q, ATTN_K, ATTN_V, ATTN_OUTPUT, FFN_NORM, FFN_GATE, FFN_UP, FFN_DOWN, N_WEIGHTS
+  EMBD, OUTPUT_NORM, OUTPUT, ROPE_FREQS, ATTN_NORM, ATTN_Q, ATTN_K, ATTN_V, ATTN_OUTPUT, FFN_NORM, FFN_GATE, FFN_UP, FFN_DOWN, N_WEIGHTS
 };
 
 static const struct weight {
@@ -24,6 +24,7 @@ static const struct weight {
   [EMBD]        = { "token_embd.weight",  W_EMBD, W_VOCAB, USE_ROWS,   false, false },
   [OUTPUT_NORM] = { "output_norm.weight", W_EMBD, W_NONE,  USE_VECTOR, false, false },
   [OUTPUT]      = { "output.weight",      W_EMBD, W_VOCAB, USE_MATRIX, false, true },    /* else EMBD is the head */
+  [ROPE_FREQS]  = { "rope_freqs.weight",  W_PAIRS, W_NONE, USE_ROWS,  false, true },     /* rope.c has read it */
   [ATTN_NORM]   = { "attn_norm.weight",   W_EMBD, W_NONE,  USE_VECTOR, true,  false },
   [ATTN_Q]      = { "attn_q.weight",      W_EMBD, W_Q,     USE_MATRIX, true,  false },
   [ATTN_K]      = { "attn_k.weight",      W_EMBD, W_KV,    USE_MATRIX, true,  false },
@@ -42,6 +43,7 @@ static uint32_t width_of(const struct hparams *hp, enum width w) {
     case W_Q: return hp->n_heads * hp->head_size;
     case W_KV: return hp->n_kv_heads * hp->head_size;
     case W_FF: return hp->n_ff;
+    case W_PAIRS: return hp->rope_dims / 2;
     case W_NONE: break;
   }
   return 1;
@@ -62,8 +64,13 @@ static const struct gguf_tensor *tensor_of(const struct gguf *g, enum weight_id 
 
 static enum lrqk_status check_type(const struct gguf *g, const struct gguf_tensor *t, const char *name, enum use use) {
   char supported[64];
-  if (use == USE_MATRIX && !repack_find(t->type->id)) {
+  const struct repack_type *packed = repack_find(t->type->id);
+  if (use == USE_MATRIX && !packed) {
     return gguf_fail(g, "type %s of tensor %s has no kernel, expected one of: %s", t->type->name, name, repack_supported(supported));
+  }
+  if (use == USE_MATRIX && t->dims[0] % packed->block) {
+    return gguf_fail(g, "tensor %s has rows of %llu values, expected a multiple of %u for type %s", name, (unsigned long long)t->dims[0],
+                     packed->block, t->type->name);
   }
   if (use != USE_MATRIX && !t->type->dequantise) {
     return gguf_fail(g, "type %s of tensor %s cannot be dequantised, expected one of: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q6_K",
@@ -187,7 +194,7 @@ static enum lrqk_status pack_piece(struct loader *l, const struct repack_type *t
     while (left) {
       uint32_t rows = PIECE / bytes ? PIECE / bytes : 1;
       if (rows > left) rows = left;
-      type->pack(dst, done, (*t)->data + (size_t)(row - base) * row_bytes, row_bytes, rows, k, g0, n);
+      repack_rows(type, dst, done, (*t)->data + (size_t)(row - base) * row_bytes, row_bytes, rows, k, g0, n);
       TRY(advance(l, (uint64_t)rows * bytes));
       done += rows;
       row += rows;
@@ -232,7 +239,7 @@ static uint32_t most_rows(const struct device *d, const struct repack_type *type
   const struct lrqk_device_info *info = &d->caps.info;
   uint64_t limit = info->max_binding ? info->max_binding : UINT64_MAX;
   if (info->max_allocation && info->max_allocation < limit) limit = info->max_allocation;
-  if (d->caps.texel && info->max_texels < limit / 16) limit = info->max_texels * 16;   /* plane q has more texels than plane scale */
+  if (d->caps.texel && info->max_texels < limit / 16) limit = info->max_texels * 16;   /* plane scale has no more texels than plane q */
   uint64_t rows = limit / VIEW_ALIGN * VIEW_ALIGN / repack_q_bytes(type, 1, k, repack_groups(type, k));
   if (rows > SLAB_ROWS) rows -= rows % SLAB_ROWS;
   return rows < UINT32_MAX ? (uint32_t)rows : UINT32_MAX;
@@ -257,7 +264,8 @@ static enum lrqk_status load_linear(struct loader *l, struct linear *out, const 
     }
     for (uint32_t row = 0; row < rows; row += most, w.n_parts++) {
       struct linear_part *p = l->measure ? &measured : &part[w.n_parts];
-      *p = (struct linear_part){ .kernel = type->kernel, .row0 = w.n + row, .rows = rows - row < most ? rows - row : most };
+      *p = (struct linear_part){ .kernel = type->kernel, .block = type->block, .row0 = w.n + row,
+                                 .rows = rows - row < most ? rows - row : most };
       TRY(load_part(l, type, p, row, t + i));
     }
     w.n += rows;

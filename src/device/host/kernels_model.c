@@ -92,29 +92,58 @@ void host_rope(const struct host_call *c) {
 
 /* ---- matmul */
 
-/* Column jj of out[elements][N_TILE] = elements 0..3 (FMT 32) or 0..31 of block b of weight row j. */
+static uint32_t block_of(enum kernel_id id) {
+  return id == KERNEL_MATMUL_F32 ? 4 : id == KERNEL_MATMUL_F16 || id == KERNEL_MATMUL_BF16 ? 8 : BLOCK;
+}
+
+static float low_half(uint32_t u) { return half_to_float((uint16_t)u); }
+
+/* Scale and offset of 16 weights of row j (half is 0 or 1, of block b): w = dm[0] * q + dm[1]. */
+static void scale_of(float dm[2], const struct host_call *c, uint32_t b, uint32_t half, uint32_t j) {
+  const uint32_t *scale = (const uint32_t *)c->buf[3] + j;
+  size_t n = ((const struct matmul_params *)c->params)->n, group = b / 8 * 5 * n;
+  dm[1] = 0;
+  if (c->id == KERNEL_MATMUL_Q8_0 || c->id == KERNEL_MATMUL_Q4_0) {
+    dm[0] = low_half(scale[b / 2 * n] >> 16 * (b & 1));
+    if (c->id == KERNEL_MATMUL_Q4_0) dm[1] = -8 * dm[0];
+  } else if (c->id == KERNEL_MATMUL_Q4_1) {
+    dm[0] = low_half(scale[b * n]);
+    dm[1] = low_half(scale[b * n] >> 16);
+  } else if (c->id == KERNEL_MATMUL_Q4_K) {
+    uint32_t bytes = scale[group + (1 + b % 8 / 2) * n] >> 16 * (b & 1);
+    dm[0] = low_half(scale[group]) * (float)(bytes & 255);
+    dm[1] = -(low_half(scale[group] >> 16) * (float)(bytes >> 8 & 255));
+  } else {
+    dm[0] = low_half(scale[group]) * (float)(int8_t)(scale[group + (1 + b % 8 / 2) * n] >> (16 * (b & 1) + 8 * half));
+  }
+}
+
+/* Column jj of out[block][N_TILE] = elements of block b of weight row j. */
 static void dequantise(float out[][N_TILE], uint32_t jj, const struct host_call *c, uint32_t b, uint32_t j) {
-  const struct matmul_params *p = c->params;
-  const uint32_t *w = c->buf[1], *scale = c->buf[3];
-  size_t n = p->n;
+  const uint32_t *w = c->buf[1];
+  size_t n = ((const struct matmul_params *)c->params)->n;
+  const void *q = w + (b * n + j) * 4;
+  float dm[2];
   if (c->id == KERNEL_MATMUL_F32) {
-    const float *q = (const float *)(w + (b * n + j) * 4);
-    for (uint32_t e = 0; e < 4; e++) out[e][jj] = q[e];
-  } else if (c->id == KERNEL_MATMUL_Q8_0) {
-    float s = half_to_float((uint16_t)(scale[b / 2 * n + j] >> (b & 1) * 16));
-    for (uint32_t part = 0; part < 2; part++) {
-      const int8_t *q = (const int8_t *)(w + ((b * 2 + part) * n + j) * 4);
-      for (uint32_t e = 0; e < 16; e++) out[part * 16 + e][jj] = s * (float)q[e];
+    for (uint32_t e = 0; e < 4; e++) out[e][jj] = ((const float *)q)[e];
+  } else if (c->id == KERNEL_MATMUL_F16) {
+    for (uint32_t e = 0; e < 8; e++) out[e][jj] = half_to_float(((const uint16_t *)q)[e]);
+  } else if (c->id == KERNEL_MATMUL_BF16) {
+    for (uint32_t e = 0; e < 8; e++) {
+      uint32_t u = (uint32_t)((const uint16_t *)q)[e] << 16;
+      memcpy(&out[e][jj], &u, 4);
+    }
+  } else if (c->id == KERNEL_MATMUL_Q8_0 || c->id == KERNEL_MATMUL_Q6_K) {
+    for (uint32_t half = 0; half < 2; half++) {
+      const int8_t *bytes = (const int8_t *)(w + ((b * 2 + half) * n + j) * 4);
+      scale_of(dm, c, b, half, j);
+      for (uint32_t e = 0; e < 16; e++) out[half * 16 + e][jj] = dm[0] * (float)bytes[e];
     }
   } else {
-    uint32_t dm = scale[b * n + j];
-    float d = half_to_float((uint16_t)dm), m = half_to_float((uint16_t)(dm >> 16));
-    const uint32_t *q = w + (b * n + j) * 4;
-    for (uint32_t s = 0; s < 4; s++) {
-      for (uint32_t e = 0; e < 4; e++) {
-        out[8 * s + e][jj] = d * (float)(q[s] >> 8 * e & 15) + m;
-        out[8 * s + 4 + e][jj] = d * (float)(q[s] >> (8 * e + 4) & 15) + m;
-      }
+    scale_of(dm, c, b, 0, j);
+    for (uint32_t e = 0; e < BLOCK; e++) {     /* nibbles of 8 elements: 0..3 the low ones of 4 bytes, 4..7 the high ones */
+      uint32_t shift = 8 * (e & 3) + (e & 4);
+      out[e][jj] = dm[0] * (float)(((const uint32_t *)q)[e / 8] >> shift & 15) + dm[1];
     }
   }
 }
@@ -122,7 +151,7 @@ static void dequantise(float out[][N_TILE], uint32_t jj, const struct host_call 
 /* Rows m0 .. m0+ms-1 of y, columns j0 .. j0+ns-1 of this part. */
 static void matmul_tile(const struct host_call *c, uint32_t m0, uint32_t ms, uint32_t j0, uint32_t ns) {
   const struct matmul_params *p = c->params;
-  uint32_t block = c->id == KERNEL_MATMUL_F32 ? 4 : BLOCK;
+  uint32_t block = block_of(c->id);
   size_t k = (size_t)p->nblk * block;
   double acc[M_TILE][N_TILE] = { 0 };
   float w[BLOCK][N_TILE] = { 0 };
