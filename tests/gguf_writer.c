@@ -147,18 +147,105 @@ static void quantise_q4_1(struct gguf_bytes *out, const float *v) {
   put(out, q, 16);
 }
 
-void writer_matrix(struct gguf_writer *w, const char *name, uint32_t type, uint64_t k, uint64_t rows, const float *v) {
-  struct gguf_bytes b = { 0 };
-  if (k % tensor_type_find(type)->block) abort();
-  for (uint64_t i = 0; i < k * rows;) {
+static void quantise_q4_0(struct gguf_bytes *out, const float *v) {
+  float most = 0;                    /* signed: it becomes -8 */
+  for (int i = 0; i < 32; i++) most = fabsf(v[i]) > fabsf(most) ? v[i] : most;
+  uint16_t d = float_to_half(most / -8);
+  float s = half_to_float(d);
+  uint8_t q[16] = { 0 };
+  for (int i = 0; i < 32; i++) {
+    unsigned n = (unsigned)(s < 0 || s > 0 ? fminf(fmaxf(rintf(v[i] / s) + 8, 0), 15) : 8);
+    q[i % 16] |= (uint8_t)(n << 4 * (i / 16));
+  }
+  put(out, &d, 2);
+  put(out, q, 16);
+}
+
+static void quantise_q4_k(struct gguf_bytes *out, const float *v) {
+  float scale[8], min[8], top_scale = 0, top_min = 0;
+  for (int j = 0; j < 8; j++) {
+    float lo = 0, hi = 0;
+    for (int i = 0; i < 32; i++) { lo = fminf(lo, v[32 * j + i]); hi = fmaxf(hi, v[32 * j + i]); }
+    top_scale = fmaxf(top_scale, scale[j] = (hi - lo) / 15);
+    top_min = fmaxf(top_min, min[j] = -lo);
+  }
+  uint16_t d[2] = { float_to_half(top_scale / 63), float_to_half(top_min / 63) };
+  float ds = half_to_float(d[0]), dm = half_to_float(d[1]);
+  uint8_t packed[12] = { 0 }, q[128] = { 0 };
+  for (int j = 0; j < 8; j++) {
+    unsigned s = (unsigned)(ds > 0 ? fminf(rintf(scale[j] / ds), 63) : 0), m = (unsigned)(dm > 0 ? fminf(rintf(min[j] / dm), 63) : 0);
+    if (j < 4) {
+      packed[j] |= (uint8_t)s;
+      packed[j + 4] |= (uint8_t)m;
+    } else {
+      packed[j + 4] = (uint8_t)((s & 15) | m << 4);
+      packed[j - 4] |= (uint8_t)(s >> 4 << 6);
+      packed[j] |= (uint8_t)(m >> 4 << 6);
+    }
+    float step = ds * (float)s, base = dm * (float)m;
+    for (int i = 0; i < 32; i++) {
+      unsigned n = (unsigned)(step > 0 ? fminf(fmaxf(rintf((v[32 * j + i] + base) / step), 0), 15) : 0);
+      q[j / 2 * 32 + i] |= (uint8_t)(n << 4 * (j & 1));
+    }
+  }
+  put(out, d, 4);
+  put(out, packed, 12);
+  put(out, q, 128);
+}
+
+static void quantise_q6_k(struct gguf_bytes *out, const float *v) {
+  float most[16], top = 0;           /* signed: each becomes -32 */
+  for (int j = 0; j < 16; j++) {
+    most[j] = 0;
+    for (int i = 0; i < 16; i++) most[j] = fabsf(v[16 * j + i]) > fabsf(most[j]) ? v[16 * j + i] : most[j];
+    top = fmaxf(top, fabsf(most[j]) / 32);
+  }
+  uint16_t d = float_to_half(top / 127);
+  float ds = half_to_float(d);
+  uint8_t low[128] = { 0 }, high[64] = { 0 };
+  int8_t scale[16];
+  for (int j = 0; j < 256; j++) {
+    int s = ds > 0 ? (int)fminf(fmaxf(rintf(most[j / 16] / -32 / ds), -127), 127) : 0;
+    unsigned n = (unsigned)(s ? fminf(fmaxf(rintf(v[j] / (ds * (float)s)), -32), 31) + 32 : 32);
+    int half = j / 128, quarter = j % 128 / 32, i = j % 32;
+    low[half * 64 + quarter % 2 * 32 + i] |= (uint8_t)((n & 15) << 4 * (quarter / 2));
+    high[half * 32 + i] |= (uint8_t)(n >> 4 << 2 * quarter);
+    scale[j / 16] = (int8_t)s;
+  }
+  put(out, low, 128);
+  put(out, high, 64);
+  put(out, scale, 16);
+  put(out, &d, 2);
+}
+
+static void put_bf16(struct gguf_bytes *out, float v) {
+  uint32_t u;
+  memcpy(&u, &v, 4);
+  put(out, &(uint16_t){ (uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16) }, 2);
+}
+
+void writer_quantise(struct gguf_bytes *out, uint32_t type, const float *v, uint64_t n) {
+  uint32_t block = tensor_type_find(type)->block;
+  if (n % block) abort();
+  for (const float *end = v + n; v < end; v += block) {
     switch (type) {
-      case TYPE_F32: put(&b, v + i, 4); i++; break;
-      case TYPE_F16: put(&b, &(uint16_t){ float_to_half(v[i]) }, 2); i++; break;
-      case TYPE_Q8_0: quantise_q8_0(&b, v + i); i += 32; break;
-      case TYPE_Q4_1: quantise_q4_1(&b, v + i); i += 32; break;
+      case TYPE_F32: put(out, v, 4); break;
+      case TYPE_F16: put(out, &(uint16_t){ float_to_half(*v) }, 2); break;
+      case TYPE_BF16: put_bf16(out, *v); break;
+      case TYPE_Q8_0: quantise_q8_0(out, v); break;
+      case TYPE_Q4_0: quantise_q4_0(out, v); break;
+      case TYPE_Q4_1: quantise_q4_1(out, v); break;
+      case TYPE_Q4_K: quantise_q4_k(out, v); break;
+      case TYPE_Q6_K: quantise_q6_k(out, v); break;
       default: abort();
     }
   }
+}
+
+void writer_matrix(struct gguf_writer *w, const char *name, uint32_t type, uint64_t k, uint64_t rows, const float *v) {
+  struct gguf_bytes b = { 0 };
+  if (k % tensor_type_find(type)->block) abort();
+  writer_quantise(&b, type, v, k * rows);
   writer_tensor(w, name, type, rows > 1 ? 2 : 1, (const uint64_t[]){ k, rows }, b.data, b.n);
   free(b.data);
 }

@@ -31,7 +31,9 @@ void writer_tensor(struct gguf_writer *w, const char *name, uint32_t type, uint3
                    size_t bytes);
 /* Only the description, with any offset into the tensor data. */
 void writer_tensor_at(struct gguf_writer *w, const char *name, uint32_t type, uint32_t n_dims, const uint64_t *dims, uint64_t offset);
-/* rows x k values as floats (row by row), quantised to F32, F16, Q8_0 or Q4_1. */
+/* n values quantised to a type that has a kernel, appended to out; free(out->data). */
+void writer_quantise(struct gguf_bytes *out, uint32_t type, const float *v, uint64_t n);
+/* rows x k values as floats (row by row), quantised. */
 void writer_matrix(struct gguf_writer *w, const char *name, uint32_t type, uint64_t k, uint64_t rows, const float *v);
 
 /* Takes a key, or the description of a tensor, out again; aborts if it is not there. */
@@ -57,7 +59,7 @@ struct tiny_model {
   uint32_t ctx;             /* 512 */
   uint32_t rope_dims;       /* head_size */
   float rope_base;          /* 10000 */
-  uint32_t type;            /* of the matrices: TYPE_F32 (0), TYPE_Q8_0, TYPE_Q4_1, TYPE_F16 */
+  uint32_t type;            /* of the matrices, any that has a kernel: TYPE_F32 (0), TYPE_Q8_0 ... */
   uint32_t embd_type;       /* of token_embd (and of output) + 1; 0: as type */
   uint32_t v_type;          /* of attn_v + 1, for layers that mix types; 0: as type */
   bool untied;              /* with output.weight */

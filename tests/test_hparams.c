@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "gguf_writer.h"
-#include "model/model.h"
+#include "model/rope.h"
 
 static struct log_capture captured;
 
@@ -134,9 +134,17 @@ static const struct wrong_key {
   { "llama.context_length", U32, 0, NULL, "is 0", "expected 1 to" },
   { "llama.context_length", U32, 4294967295.0, NULL, "is 4294967295", "expected 1 to" },
   { "llama.vocab_size", U32, 31, NULL, "is 31", "expected 32" },
-  { "llama.rope.scaling.type", TEXT, 0, "yarn", "\"yarn\"", "expected \"none\"" },
-  { "llama.rope.scaling.factor", F32, 4, NULL, "is 4", "not supported" },
-  { "llama.rope.scale_linear", F32, 2, NULL, "is 2", "not supported" },
+  { "llama.rope.scaling.type", TEXT, 0, "longrope", "\"longrope\"", "expected none, linear or yarn" },
+  { "llama.rope.scaling.type", TEXT, 0, "", "\"\"", "expected none, linear or yarn" },
+  { "llama.rope.scaling.type", U32, 1, NULL, "u32", "expected string" },
+  { "llama.rope.scaling.factor", F32, -4, NULL, "is -4", "expected a number of at least 0" },
+  { "llama.rope.scaling.factor", F32, NAN, NULL, "nan", "expected a finite number" },
+  { "llama.rope.scale_linear", F32, -2, NULL, "is -2", "expected a number of at least 0" },
+  { "llama.rope.scale_linear", TEXT, 0, "2", "string", "expected f32" },
+  { "llama.rope.scaling.attn_factor", F32, 0, NULL, "is 0", "expected a number above 0" },
+  { "llama.rope.scaling.alpha", F32, 1000, NULL, "is 1000", "scaled by alpha" },
+  { "llama.rope.scaling.yarn_attn_factor", F32, 1.5, NULL, "is 1.5", "magnitudes of yarn" },
+  { "llama.rope.scaling.yarn_log_multiplier", F32, 0.5, NULL, "is 0.5", "magnitudes of yarn" },
   { "llama.expert_count", U32, 8, NULL, "is 8", "mixtures of experts" },
   { "llama.logit_scale", F32, 3, NULL, "is 3", "scaled logits" },
   { "split.count", U32, 3, NULL, "is 3", "expected a model in one file" },
@@ -171,7 +179,7 @@ END_TEST
 
 /* ---- wrong tensors */
 
-static const uint64_t d64[] = { 64 }, d64x32[] = { 64, 32 }, d32x64[] = { 32, 64 }, d64x64x2[] = { 64, 64, 2 };
+static const uint64_t d8[] = { 8 }, d64[] = { 64 }, d64x32[] = { 64, 32 }, d32x64[] = { 32, 64 }, d64x64x2[] = { 64, 64, 2 };
 static const unsigned char zeros[64 * 64 * 2 * 4];
 
 /* The file of `whole` without one tensor, with another one, or both. */
@@ -191,17 +199,19 @@ static const struct wrong_tensor {
   { "blk.0.attn_q.weight", "blk.0.attn_q.weight", TYPE_F32, 3, d64x64x2, 32768,
     "blk.0.attn_q.weight is [64, 64, 2, 1]", "expected [64, 64]" },
   { "output_norm.weight", "output_norm.weight", TYPE_F32, 2, d64x32, 8192, "output_norm.weight is [64, 32, 1, 1]", "expected [64, 1]" },
-  { "blk.0.attn_k.weight", "blk.0.attn_k.weight", TYPE_F16, 2, d64x32, 4096, "type F16 of tensor blk.0.attn_k.weight has no kernel",
-    "expected one of: F32, Q8_0, Q4_1" },
+  { "blk.0.attn_k.weight", "blk.0.attn_k.weight", TYPE_IQ4_NL, 2, d64x32, 1152, "type IQ4_NL of tensor blk.0.attn_k.weight has no kernel",
+    "expected one of: F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q6_K" },
   { "blk.0.attn_k.weight", "blk.0.attn_k.weight", TYPE_Q5_0, 2, d64x32, 1408,
     "type Q5_0 of tensor blk.0.attn_k.weight", "expected one of" },
-  { "token_embd.weight", "token_embd.weight", TYPE_F16, 2, d64x32, 4096,
-    "type F16 of tensor token_embd.weight has no kernel", "expected one of" },
+  { "token_embd.weight", "token_embd.weight", TYPE_IQ4_NL, 2, d64x32, 1152,
+    "type IQ4_NL of tensor token_embd.weight cannot be dequantised", "expected one of" },
   { "output_norm.weight", "output_norm.weight", 26, 1, d64, 256,
     "type I32 of tensor output_norm.weight cannot be dequantised", "expected" },
   { NULL, "output.weight", TYPE_Q5_0, 2, d64x32, 1408, "type Q5_0 of tensor output.weight", "expected one of" },
   { NULL, "blk.0.attn_q.bias", TYPE_F32, 1, d64, 256, "tensor blk.0.attn_q.bias is not used here", "expected only" },
-  { NULL, "rope_freqs.weight", TYPE_F32, 1, d64, 256, "tensor rope_freqs.weight is not used here", "expected only" },
+  { NULL, "rope_freqs.weight", TYPE_F32, 1, d64, 256, "tensor rope_freqs.weight is [64, 1]", "expected [8]" },
+  { NULL, "rope_freqs.weight", TYPE_F32, 1, d8, 32, "tensor rope_freqs.weight holds 0", "expected numbers above 0" },
+  { NULL, "rope_freqs.weight", TYPE_F16, 1, d8, 16, "tensor rope_freqs.weight is of type F16", "expected F32" },
   { NULL, "blk.2.attn_norm.weight", TYPE_F32, 1, d64, 256, "tensor blk.2.attn_norm.weight", "2 layers" },
   { NULL, "blk.00.attn_norm.weight", TYPE_F32, 1, d64, 256, "tensor blk.00.attn_norm.weight", "expected only" },
 };
@@ -230,6 +240,123 @@ START_TEST(types_beside_kernels) {
   writer_drop_tensor(&w, "output_norm.weight");
   writer_tensor(&w, "output_norm.weight", TYPE_BF16, 1, d64, zeros, 128);
   ck_assert_msg(check_writer(&w, &hp) == LRQK_OK, "%s", captured.text);
+  writer_free(&w);
+}
+END_TEST
+
+/* A kernel takes whole blocks: eight halves at a time. */
+START_TEST(rows_of_whole_blocks) {
+  struct gguf_writer w = { 0 };
+  struct hparams hp;
+  whole(&w, (struct tiny_model){ .embd = 20, .heads = 1, .head_size = 8, .type = _i ? TYPE_BF16 : TYPE_F16 });
+  ck_assert_int_eq(check_writer(&w, &hp), LRQK_MODEL);
+  log_capture_expect(&captured, "rows of 20 values", _i ? "a multiple of 8 for type BF16" : "a multiple of 8 for type F16");
+  writer_free(&w);
+}
+END_TEST
+
+/* ---- the rotary embedding */
+
+struct rope_keys {
+  const char *type;                        /* NULL: not written, as the numbers that are 0 */
+  float factor, old_factor, attn_factor, ext_factor, beta_fast, beta_slow;
+  uint32_t n_ctx;
+  bool tensor;                             /* rope_freqs.weight = 1, 2 ... 8 */
+  double inv_freq[8], magnitude;           /* what must come out, head size 16, base 10000 */
+};
+
+/* yarn: worked out with NumPy after the paper and llama.cpp. */
+static const struct rope_keys rope_keys[] = {
+  { .inv_freq = { 1, 0.31622776601683794, 0.1, 0.031622776601683791, 0.01, 0.0031622776601683794, 0.001, 0.00031622776601683794 },
+    .magnitude = 1 },
+  { .type = "none", .factor = 4, .old_factor = 2, .inv_freq = { 1, 0.31622776601683794, 0.1 }, .magnitude = 1 },
+  { .type = "linear", .factor = 4, .inv_freq = { 0.25, 0.079056941504209485, 0.025 }, .magnitude = 1 },
+  { .factor = 4, .inv_freq = { 0.25, 0.079056941504209485, 0.025 }, .magnitude = 1 },
+  { .old_factor = 4, .inv_freq = { 0.25, 0.079056941504209485, 0.025 }, .magnitude = 1 },
+  { .type = "linear", .factor = 4, .old_factor = 2, .attn_factor = 1.5f, .inv_freq = { 0.25, 0.079056941504209485, 0.025 },
+    .magnitude = 1.5 },
+  { .type = "linear", .inv_freq = { 1, 0.31622776601683794, 0.1 }, .magnitude = 1 },
+  { .tensor = true, .inv_freq = { 1, 0.15811388300841897, 0.033333333333333333, 0.0079056941504209478, 0.002 }, .magnitude = 1 },
+  { .type = "linear", .factor = 2, .tensor = true, .inv_freq = { 0.5, 0.079056941504209485, 0.016666666666666667 }, .magnitude = 1 },
+  { .type = "yarn", .factor = 4, .n_ctx = 128,
+    .inv_freq = { 1, 0.23717082451262847, 0.05, 0.0079056941504209478, 0.0025, 0.00079056941504209485, 0.00025, 7.9056941504209485e-05 },
+    .magnitude = 1.138629436111989 },
+  { .type = "yarn", .factor = 4, .n_ctx = 128, .attn_factor = 0.5f, .inv_freq = { 1, 0.23717082451262847, 0.05 },
+    .magnitude = 0.5693147180559945 },
+  { .type = "yarn", .factor = 8, .ext_factor = 0.5f, .beta_fast = 8, .beta_slow = 2,       /* n_ctx: context_length, 512 */
+    .inv_freq = { 0.5625, 0.17787811838447135, 0.05625, 0.010870329456828804, 0.00125, 0.00039528470752104742, 0.000125 },
+    .magnitude = 1.2079441541679836 },
+  { .type = "yarn", .inv_freq = { 1, 0.31622776601683794, 0.1 }, .magnitude = 1 },
+  { .type = "yarn", .factor = 0.5f, .n_ctx = 1, .inv_freq = { 1, 0.63245553203367588, 0.2 }, .magnitude = 1 },
+};
+
+START_TEST(rotary_embedding) {
+  const struct rope_keys *k = &rope_keys[_i];
+  const struct { const char *key; float v; } numbers[] = {
+    { "factor", k->factor }, { "attn_factor", k->attn_factor }, { "yarn_ext_factor", k->ext_factor }, { "yarn_beta_fast", k->beta_fast },
+    { "yarn_beta_slow", k->beta_slow },
+  };
+  struct gguf_writer w = { 0 };
+  struct hparams hp;
+  whole(&w, (struct tiny_model){ 0 });
+  if (k->type) writer_string(&w, "llama.rope.scaling.type", k->type);
+  if (k->old_factor > 0) writer_f32(&w, "llama.rope.scale_linear", k->old_factor);
+  if (k->n_ctx) writer_u32(&w, "llama.rope.scaling.original_context_length", k->n_ctx);
+  for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+    char key[64];
+    snprintf(key, sizeof key, "llama.rope.scaling.%s", numbers[i].key);
+    if (numbers[i].v > 0) writer_f32(&w, key, numbers[i].v);
+  }
+  if (k->tensor) writer_tensor(&w, "rope_freqs.weight", TYPE_F32, 1, d8, (const float[]){ 1, 2, 3, 4, 5, 6, 7, 8 }, 32);
+  ck_assert_msg(check_writer(&w, &hp) == LRQK_OK, "%s", captured.text);
+  for (int p = 0; p < 8 && k->inv_freq[p] > 0; p++) {
+    ck_assert_msg(fabs(hp.rope.inv_freq[p] - k->inv_freq[p]) <= 1e-15 * k->inv_freq[p], "pair %d: %.17g, expected %.17g", p,
+                  hp.rope.inv_freq[p], k->inv_freq[p]);
+  }
+  ck_assert(hp.rope.inv_freq[8] == 0);
+  ck_assert_msg(fabs(hp.rope.magnitude - k->magnitude) <= 1e-15, "magnitude %.17g, expected %.17g", hp.rope.magnitude, k->magnitude);
+  writer_free(&w);
+}
+END_TEST
+
+START_TEST(angles_of_a_position) {
+  struct gguf_writer w = { 0 };
+  struct hparams hp;
+  float cs[16];
+  whole(&w, (struct tiny_model){ .rope_dims = 10 });
+  writer_string(&w, "llama.rope.scaling.type", "yarn");
+  writer_f32(&w, "llama.rope.scaling.factor", 4);
+  ck_assert_msg(check_writer(&w, &hp) == LRQK_OK, "%s", captured.text);
+  rope_row(&hp, 1234567, cs);
+  for (int p = 0; p < 8; p++) {
+    double angle = 1234567 * hp.rope.inv_freq[p], m = hp.rope.magnitude;
+    ck_assert(p < 5 ? fabs(cs[2 * p] - m * cos(angle)) < 1e-7 && fabs(cs[2 * p + 1] - m * sin(angle)) < 1e-7
+                    : cs[2 * p] == 1 && cs[2 * p + 1] == 0);
+  }
+  writer_free(&w);
+}
+END_TEST
+
+/* Keys that matter with yarn only. */
+START_TEST(wrong_yarn) {
+  static const struct { const char *key; float v; const char *what, *expected; } wrong[] = {
+    { "llama.rope.scaling.yarn_ext_factor", -1, "is -1", "of at least 0" },
+    { "llama.rope.scaling.yarn_beta_fast", 0, "is 0", "above 0" },
+    { "llama.rope.scaling.yarn_beta_slow", -1, "is -1", "above 0" },
+    { "llama.rope.scaling.original_context_length", 0, "is 0", "context before" },
+    { "llama.rope.freq_base", 1, "is 1", "more than 1" },
+  };
+  struct gguf_writer w = { 0 };
+  struct hparams hp;
+  whole(&w, (struct tiny_model){ 0 });
+  writer_string(&w, "llama.rope.scaling.type", "yarn");
+  writer_f32(&w, "llama.rope.scaling.factor", 4);
+  if (_i == 4) writer_drop(&w, wrong[_i].key);
+  if (_i == 3) writer_u32(&w, wrong[_i].key, 0);
+  else writer_f32(&w, wrong[_i].key, wrong[_i].v);
+  ck_assert_int_eq(check_writer(&w, &hp), LRQK_MODEL);
+  log_capture_expect(&captured, wrong[_i].what, wrong[_i].expected);
+  log_capture_expect(&captured, wrong[_i].key, "FILE: ");
   writer_free(&w);
 }
 END_TEST
@@ -270,6 +397,10 @@ int main(void) {
   tcase_add_test(right, what_a_file_says);
   tcase_add_loop_test(right, what_a_file_leaves_out, 0, 7);
   tcase_add_test(right, types_beside_kernels);
+  tcase_add_loop_test(right, rotary_embedding, 0, sizeof rope_keys / sizeof rope_keys[0]);
+  tcase_add_test(right, angles_of_a_position);
+  tcase_add_loop_test(wrong, rows_of_whole_blocks, 0, 2);
+  tcase_add_loop_test(wrong, wrong_yarn, 0, 5);
   tcase_add_loop_test(wrong, one_wrong_key, 0, sizeof wrong_keys / sizeof wrong_keys[0]);
   tcase_add_loop_test(wrong, one_wrong_tensor, 0, sizeof wrong_tensors / sizeof wrong_tensors[0]);
   tcase_add_test(wrong, corrupted_bytes);
