@@ -3,7 +3,7 @@ try none
 try version --version
 try help help
 try help-flag --help
-for c in run tokenize logits perplexity compare inspect devices; do try "help-$c" "$c" --help; done
+for c in run tokenize logits perplexity compare eval inspect devices; do try "help-$c" "$c" --help; done
 try help-unknown help rum
 try command-unknown rnu -m x
 try command-json bench -m x --json
@@ -42,6 +42,28 @@ try policies-empty compare -m x --policies full,,lrqk
 try policies-name compare -m x --policies full,some
 try policies-value compare -m x --policies "lrqk:dense-layers=0,3-5,rank=5" --json
 try devices-word devices x
+
+# ---- eval: prompts are made without a model
+filler=$here/../../tools/sample/war_and_peace.txt
+try eval-none eval --print
+try eval-task eval needles --print
+try eval-twice eval needle x y
+try eval-model eval needle -f "$filler"
+try eval-length eval needle -f "$filler" --print --length 1024,x
+try eval-short eval needle -f "$filler" --print --length 1K,100
+try eval-depths eval needle --print --depths 65
+try eval-policy eval multikey -m x --policies full,some
+try eval-filler eval needle --print
+try eval-needle eval needle -f "$filler" --print --length 300 --depths 3
+try eval-needle-json eval needle -f "$filler" --print --length 200,250 --samples 2 --depths 1 --json
+try eval-multikey eval multikey --print --length 250 --depths 2
+try eval-common-words eval common-words --print --length 1K --seed 7
+try eval-variables eval variable-tracking -f "$filler" --print --length 500
+"$lrqk" eval needle -f "$filler" --print --length 300 --seed 1 >"$tmp/one" 2>"$tmp/err"
+"$lrqk" eval needle -f "$filler" --print --length 300 --seed 2 >"$tmp/two" 2>>"$tmp/err"
+cmp -s "$tmp/one" "$tmp/two"
+code=$?
+expect eval-seeds 1
 
 LRQK_TEMP=hot
 export LRQK_TEMP

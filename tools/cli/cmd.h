@@ -9,6 +9,7 @@ int cmd_tokenize(struct ui *u, const struct options *o);
 int cmd_logits(struct ui *u, const struct options *o);
 int cmd_perplexity(struct ui *u, const struct options *o);
 int cmd_compare(struct ui *u, const struct options *o);
+int cmd_eval(struct ui *u, const struct options *o);
 int cmd_inspect(struct ui *u, const struct options *o);
 int cmd_devices(struct ui *u, const struct options *o);
 

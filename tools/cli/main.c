@@ -26,6 +26,16 @@ const struct command commands[] = {
    "model says at each step with what it says under full attention. The keys of a policy are the flags of `lrqk run`:\n"
    "\n"
    "  lrqk compare -m model.gguf -f book.txt --policies full,lrqk:active=256,lite=16,lrqk:active=512", cmd_compare},
+  {"eval", CMD_EVAL, "ask for things hidden in a text under each attention policy", "TASK -m MODEL [-f FILE] [--length N,N...] [FLAGS]",
+   "Makes prompts from a seed, asks, and counts right answers. What is decoded under a policy is the answer; prefill is\n"
+   "exact. --out keeps one line of JSON for each sample and policy, and what it holds already is not run again.\n"
+   "\n"
+   "  needle              numbers hidden in a filler text, --depths of them, one question for each\n"
+   "  multikey            a text of nothing but such numbers, --depths questions\n"
+   "  common-words        the 10 commonest words of a list\n"
+   "  variable-tracking   which variables have a value, through assignments hidden in a filler text\n"
+   "\n"
+   "  lrqk eval needle -m model.gguf -f book.txt --length 1K,4K --policies full,lrqk:active=128,lite=16", cmd_eval},
   {"inspect", CMD_INSPECT, "show what is in a model file", "MODEL [FLAGS]", NULL, cmd_inspect},
   {"devices", CMD_DEVICES, "list the devices", "[-v] [--json]",
    "In the order in which they are preferred; --device takes the number, or a part of the name.", cmd_devices},

@@ -14,7 +14,7 @@ enum type { FLAG, STRING, COUNT, REAL, CACHE };
 #define AT(field) offsetof(struct options, field)
 #define TEXTS (CMD_RUN | CMD_TOKENIZE | CMD_LOGITS)
 #define CACHED (CMD_RUN | CMD_LOGITS | CMD_PERPLEXITY)
-#define DEVICED (CACHED | CMD_COMPARE)
+#define DEVICED (CACHED | CMD_COMPARE | CMD_EVAL)
 
 /* One row is one flag of the commands in `cmds`; a name may stand twice with different commands.  Rows that `run` has
  * are also read from LRQK_ and the long name in capitals. */
@@ -34,6 +34,11 @@ static const struct option {
   {"tokens", NULL, NULL, STRING, AT(tokens), 0, 0, "IDS", NULL, "token ids instead of a text, such as 1,2,3", CMD_LOGITS},
   {"file", NULL, "f", STRING, AT(file), 0, 0, "FILE", NULL, "read the text from FILE, byte for byte (- is the standard input)",
    CMD_RUN | CMD_TOKENIZE | CMD_PERPLEXITY | CMD_COMPARE},
+  {"file", NULL, "f", STRING, AT(file), 0, 0, "FILE", NULL, "the filler text of needle and variable-tracking (- is the standard input)",
+   CMD_EVAL},
+  {"length", NULL, NULL, STRING, AT(length), 0, 0, "N,N...", "1024", "tokens of prompt and answer together; K and M work: 4K", CMD_EVAL},
+  {"samples", NULL, NULL, COUNT, AT(samples), 1, 1e6, "N", "1", "texts of each length", CMD_EVAL},
+  {"depths", NULL, NULL, COUNT, AT(depths), 1, 64, "N", "6", "questions about one text of needle or multikey, evenly spread", CMD_EVAL},
   {"system", NULL, "sys", STRING, AT(system), 0, 0, "TEXT", NULL, "system message", CMD_RUN},
   {"predict", "n-predict", "n", COUNT, AT(predict), -1, INT32_MAX, "N", "-1",
    "most tokens to generate; -1: until the end token or the context is full", CMD_RUN},
@@ -45,6 +50,7 @@ static const struct option {
   {"decode", NULL, NULL, COUNT, AT(decode), 1, UINT32_MAX, "N", "128", "steps to measure, fed with the true next tokens", CMD_COMPARE},
   {"policies", NULL, NULL, STRING, AT(policies), 0, 0, "LIST", "full,offload,lrqk",
    "policies, each NAME or NAME:KEY=VALUE,KEY=VALUE...", CMD_COMPARE},
+  {"policies", NULL, NULL, STRING, AT(policies), 0, 0, "LIST", "full,lrqk", "policies, each NAME or NAME:KEY=VALUE,KEY=VALUE...", CMD_EVAL},
   {"temp", "temperature", NULL, REAL, AT(temp), 0, 1e6, "T", "0.8", "temperature of sampling, 0: always the most likely token", CMD_RUN},
   {"top-k", NULL, NULL, COUNT, AT(top_k), 0, INT32_MAX, "N", "40", "sample among the N most likely tokens, 0: all", CMD_RUN},
   {"top-p", NULL, NULL, REAL, AT(top_p), 0, 1, "P", "0.95", "sample among the tokens that make up this probability, 1: all", CMD_RUN},
@@ -53,6 +59,10 @@ static const struct option {
    "penalty of tokens that were there before, 1: none", CMD_RUN},
   {"repeat-last-n", NULL, NULL, COUNT, AT(repeat_last), 0, INT32_MAX, "N", "64", "tokens that the penalty looks back", CMD_RUN},
   {"seed", NULL, "s", COUNT, AT(seed), -1, 9e18, "N", "-1", "seed of sampling, -1: a random one (-v shows it)", CMD_RUN},
+  {"seed", NULL, "s", COUNT, AT(seed), 0, 9e18, "N", "0", "what texts and questions are made from", CMD_EVAL},
+  {"out", NULL, "o", STRING, AT(out), 0, 0, "FILE", NULL, "append results to FILE, and take those that it has", CMD_EVAL},
+  {"print", NULL, NULL, FLAG, AT(print), 0, 0, NULL, NULL,
+   "only show the prompts and what is expected; without -m four bytes count as a token", CMD_EVAL},
   {"attention", NULL, NULL, CACHE, 0, 0, 0, "NAME", "lrqk", "full: KV on the device; offload: in host memory, copied for every token;\n"
    "lrqk: in host memory, a low-rank proxy chooses what is fetched", CACHED},
   {"proxy", NULL, NULL, CACHE, 0, 0, 0, "NAME", "pairs", "how keys are compressed for choosing", CACHED},
@@ -296,10 +306,13 @@ static void set_defaults(struct options *o, const struct command *c) {
                         .ctx = c->bit == CMD_PERPLEXITY ? 512 : -1,
                         .top_k = s.top_k,
                         .repeat_last = s.repeat_last,
-                        .seed = -1,
+                        .seed = c->bit == CMD_EVAL ? 0 : -1,
                         .prefill = 1024,
                         .decode = 128,
-                        .policies = "full,offload,lrqk",
+                        .policies = c->bit == CMD_EVAL ? "full,lrqk" : "full,offload,lrqk",
+                        .length = "1024",
+                        .samples = 1,
+                        .depths = 6,
                         .temp = (double)s.temperature,
                         .top_p = (double)s.top_p,
                         .min_p = (double)s.min_p,
@@ -317,6 +330,8 @@ static int parse(struct options *o, const struct command *c, int argc, char **ar
     } else if (flags && word[0] == '-' && word[1]) {
       model = model || same_name(&table[0], word, strcspn(word, "="));
       code = one_flag(o, c, argc, argv, &i, u);
+    } else if (c->bit == CMD_EVAL && !o->task) {
+      o->task = word;
     } else if (positional || c->bit == CMD_DEVICES) {
       code = ui_fail(u, LRQK_USAGE, "unexpected argument \"%s\"", word);
     } else {
@@ -342,7 +357,7 @@ int options_parse(struct options *o, const struct command *c, int argc, char **a
   u->quiet = o->quiet;
   u->verbose = o->verbose || o->debug;
   u->debug = o->debug;
-  if (code || o->help || c->bit == CMD_DEVICES) return code;
+  if (code || o->help || c->bit == CMD_DEVICES || (o->print && !o->model)) return code;
   if (!o->model) {
     code = ui_fail(u, LRQK_USAGE, "no model: give one with -m FILE");
     if (c->bit & CMD_RUN) ui_hint(u, "LRQK_MODEL in the environment works too");
