@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "gguf_writer.h"
+#include "model/repack.h"
 #include "shaders/step.h"
 
 #define LEN(a) (sizeof(a) / sizeof *(a))
@@ -178,94 +180,71 @@ START_TEST(rope) {
 }
 END_TEST
 
-/* ---- matmul.  The weights are made as [n][blocks], the way a file stores them; planes() brings them into the kernel's
- * layout, element by element. */
+/* ---- matmul.  The weights are quantised as in a file and brought into planes by repack_rows (test_model.c has its layouts
+ * written down a second time); the references are the file's own dequantisers. */
 
-struct block { float d, m; int q[32]; };         /* values d*q[i] + m; d and m are exact in fp16 */
+struct matrix { const struct repack_type *t; uint32_t n, k; void *q, *scale; uint64_t q_bytes, scale_bytes; float *values; };
 
-static float half_exact(float lo, float hi) { return half_to_float(float_to_half(random_float(lo, hi))); }
-
-static struct block *random_blocks(size_t n, int fmt) {
-  struct block *b = test_memory(n, sizeof *b);
-  for (size_t i = 0; i < n; i++) {
-    b[i].d = half_exact(0.01f, 0.03f);
-    b[i].m = fmt == 4 ? half_exact(-0.3f, 0) : 0;
-    for (int e = 0; e < 32; e++) b[i].q[e] = fmt == 4 ? (int)random_below(16) : (int)random_below(256) - 128;
-  }
-  return b;
+static struct matrix random_matrix(uint32_t type, uint32_t n, uint32_t k) {
+  const struct repack_type *t = repack_find(type);
+  const struct tensor_type *in = tensor_type_find(type);
+  uint32_t groups = repack_groups(t, k);
+  struct matrix w = { .t = t, .n = n, .k = k, .q_bytes = repack_q_bytes(t, n, k, groups), .scale_bytes = repack_scale_bytes(t, n, groups) };
+  struct gguf_bytes file = { 0 };
+  w.values = random_floats((size_t)n * k, -0.4f, 0.3f);
+  writer_quantise(&file, type, w.values, (uint64_t)n * k);
+  in->dequantise(file.data, w.values, (uint64_t)n * k);
+  w.q = zeros(w.q_bytes);
+  w.scale = w.scale_bytes ? zeros(w.scale_bytes) : canary_words(w.scale_bytes = 16);       /* bound, never read */
+  repack_rows(t, &(struct repack_planes){ w.q, w.scale, n }, 0, file.data, (size_t)k / in->block * in->bytes, n, k, 0, groups);
+  free(file.data);
+  return w;
 }
-
-static double weight(const struct block *b, size_t k32, size_t row, size_t col) {
-  const struct block *at = &b[row * k32 + col / 32];
-  return (double)at->d * at->q[col % 32] + at->m;
-}
-
-static void planes(int fmt, const struct block *blocks, uint32_t n, uint32_t k32, uint32_t *w, uint32_t *scale) {
-  for (uint32_t j = 0; j < n; j++) {
-    for (uint32_t c = 0; c < k32 * 32; c++) {
-      const struct block *b = &blocks[j * k32 + c / 32];
-      uint32_t in = c % 32, kb = c / 32;
-      if (fmt == 32) {
-        float v = (float)weight(blocks, k32, j, c);
-        memcpy(&w[((size_t)(c / 4) * n + j) * 4 + c % 4], &v, 4);
-      } else if (fmt == 8) {
-        ((int8_t *)w)[(((size_t)kb * 2 + in / 16) * n + j) * 16 + in % 16] = (int8_t)b->q[in];
-        ((uint16_t *)scale)[((size_t)(kb / 2) * n + j) * 2 + kb % 2] = float_to_half(b->d);
-      } else {
-        uint32_t word = in / 8, nibble = in % 8;             /* bytes hold elements i (low) and i + 4 (high) of 8 */
-        w[((size_t)kb * n + j) * 4 + word] |= (uint32_t)b->q[in] << (nibble < 4 ? 8 * nibble : 8 * (nibble - 4) + 4);
-        ((uint16_t *)scale)[((size_t)kb * n + j) * 2] = float_to_half(b->d);
-        ((uint16_t *)scale)[((size_t)kb * n + j) * 2 + 1] = float_to_half(b->m);
-      }
-    }
-  }
-}
-
-struct product { int fmt; uint32_t m, n, k32, ystr, y0; const float *x; const uint32_t *w, *scale; uint64_t w_bytes, s_bytes; };
 
 /* y of every device, [HARNESS_DEVICES][m][ystr], CANARY where nothing is written. */
-static float *multiply(const struct product *c) {
-  enum kernel_id id = c->fmt == 32 ? KERNEL_MATMUL_F32 : c->fmt == 8 ? KERNEL_MATMUL_Q8_0 : KERNEL_MATMUL_Q4_1;
-  uint32_t tm = c->m < 8 ? 1 : 8;
-  uint64_t y_bytes = (uint64_t)c->m * c->ystr * 4;
+static float *multiply(const struct matrix *w, const float *x, uint32_t m, uint32_t ystr, uint32_t y0) {
+  uint32_t tm = m < 8 ? 1 : 8;
+  uint64_t y_bytes = (uint64_t)m * ystr * 4;
   float *y = test_memory(y_bytes, HARNESS_DEVICES);
-  struct matmul_params p = { .m = c->m, .n = c->n, .nblk = c->fmt == 32 ? c->k32 * 8 : c->k32, .ystr = c->ystr, .y0 = c->y0 };
-  harness_case("fmt %d, m %u, n %u, k %u", c->fmt, c->m, c->n, c->k32 * 32);
-  HARNESS_RUN(id, SPEC(8, tm, 4), GROUPS(ceil_div(c->n, 32), ceil_div(c->m, tm), 1), &p,
-              IN(c->x, (uint64_t)c->m * c->k32 * 128), IN(c->w, c->w_bytes), OUT(ARG_NMSE, y_bytes, EXACT_MATHS, y),
-              IN(c->scale, c->s_bytes));
+  struct matmul_params p = { .m = m, .n = w->n, .nblk = w->k / w->t->block, .ystr = ystr, .y0 = y0 };
+  harness_case("%s, m %u, n %u, k %u", kernel_info[w->t->kernel].id, m, w->n, w->k);
+  HARNESS_RUN(w->t->kernel, SPEC(8, tm, 4), GROUPS(ceil_div(w->n, 32), ceil_div(m, tm), 1), &p, IN(x, (uint64_t)m * w->k * 4),
+              IN(w->q, w->q_bytes), OUT(ARG_NMSE, y_bytes, EXACT_MATHS, y), IN(w->scale, w->scale_bytes));
   return y;
 }
 
-static void matmul_case(int fmt, uint32_t n, uint32_t k32) {
+static void matmul_case(uint32_t type, uint32_t n, uint32_t k) {
   static const uint32_t counts[] = { 64, 1, 2, 7, 8, 9 };
-  size_t k = (size_t)k32 * 32;
-  struct block *blocks = random_blocks((size_t)n * k32, fmt);
-  uint64_t w_bytes = (uint64_t)n * k * (uint64_t)fmt / 8, s_bytes = fmt == 32 ? 16 : (uint64_t)n * (fmt == 8 ? ceil_div(k32, 2) : k32) * 4;
-  uint32_t *w = zeros(w_bytes), *scale = zeros(s_bytes), ystr = n + 3, y0 = 2;
-  float *x = random_floats(64 * k, -1, 1);
-  planes(fmt, blocks, n, k32, w, scale);
+  struct matrix w = random_matrix(type, n, k);
+  uint32_t ystr = n + 3, y0 = 2;
+  float *x = random_floats((size_t)64 * k, -1, 1);
   double *want = test_memory((size_t)64 * n, sizeof *want);
   for (size_t i = 0; i < 64; i++)
     for (size_t j = 0; j < n; j++)
-      for (size_t e = 0; e < k; e++) want[i * n + j] += x[i * k + e] * weight(blocks, k32, j, e);
+      for (size_t e = 0; e < k; e++) want[i * n + j] += (double)x[i * k + e] * w.values[j * k + e];
   float *all = NULL;
   for (size_t i = 0; i < LEN(counts); i++) {
-    struct product c = { fmt, counts[i], n, k32, ystr, y0, x, w, scale, w_bytes, s_bytes };
-    float *y = multiply(&c), *packed = test_memory((size_t)c.m * n, 4);
-    for (size_t r = 0; r < c.m; r++) memcpy(packed + r * n, y + r * ystr + y0, n * 4);
-    nmse_check(packed, want, (size_t)c.m * n, EXACT_MATHS, "host matmul");
+    uint32_t m = counts[i];
+    float *y = multiply(&w, x, m, ystr, y0), *packed = test_memory((size_t)m * n, 4);
+    for (size_t r = 0; r < m; r++) memcpy(packed + r * n, y + r * ystr + y0, n * 4);
+    nmse_check(packed, want, (size_t)m * n, EXACT_MATHS, "host matmul");
     if (!all) all = y;
     for (size_t d = 0; d < harness_count(); d++)             /* a row does not depend on how many there are */
-      ck_assert_msg(!memcmp(y + d * c.m * ystr, all + d * 64 * ystr, (size_t)c.m * ystr * 4), "m %u against 64 on %s: other bits", c.m,
+      ck_assert_msg(!memcmp(y + d * m * ystr, all + d * 64 * ystr, (size_t)m * ystr * 4), "m %u against 64 on %s: other bits", m,
                     harness_name(d));
   }
 }
 
+static const struct { uint32_t type, unit; } formats[] = {       /* unit: values of k that rows are multiples of */
+  { TYPE_F32, 4 },   { TYPE_F16, 8 },   { TYPE_BF16, 8 },   { TYPE_Q8_0, 32 },
+  { TYPE_Q4_0, 32 }, { TYPE_Q4_1, 32 }, { TYPE_Q4_K, 256 }, { TYPE_Q6_K, 256 },
+};
+static const uint32_t products[][2] = { { 1, 1 }, { 31, 3 }, { 32, 2 }, { 33, 5 }, { 161, 600 } };   /* n, k/unit: the last, values */
+
 START_TEST(matmul) {
-  static const int formats[] = { 32, 8, 4 };
-  static const uint32_t shapes[][2] = { { 1, 1 }, { 31, 3 }, { 32, 2 }, { 33, 5 }, { 161, 18 } };
-  matmul_case(formats[_i / 5], shapes[_i % 5][0], shapes[_i % 5][1]);
+  size_t format = (size_t)_i / LEN(products), shape = (size_t)_i % LEN(products);
+  uint32_t unit = formats[format].unit, k = products[shape][1] > 100 ? products[shape][1] / unit : products[shape][1];
+  matmul_case(formats[format].type, products[shape][0], k * unit);
 }
 END_TEST
 
@@ -495,7 +474,7 @@ int main(void) {
   tcase_add_test(c, silu_mul);
   tcase_add_test(c, rms_norm);
   tcase_add_loop_test(c, rope, 0, 22);
-  tcase_add_loop_test(c, matmul, 0, 15);
+  tcase_add_loop_test(c, matmul, 0, (int)(LEN(formats) * LEN(products)));
   tcase_add_loop_test(c, attention_prefill, 0, (int)LEN(prefills));
   tcase_add_loop_test(c, attention_decode, 0, (int)LEN(decodes));
   tcase_add_test(c, decode_of_nothing);

@@ -8,6 +8,7 @@
 #include "base/half.h"
 #include "gguf_writer.h"
 #include "model/model.h"
+#include "model/repack.h"
 
 static struct log_capture captured;
 
@@ -41,20 +42,41 @@ static unsigned char *download(struct device *d, struct view v) {
 
 static uint16_t u16_at(const unsigned char *p) { return (uint16_t)(p[0] | p[1] << 8); }
 
+/* Value i of a row whose blocks of 32 have nibbles. */
+static unsigned nibble_at(const unsigned char *q, size_t rows, uint32_t row, uint32_t i) {
+  unsigned byte = q[(i / 32 * rows + row) * 16 + i % 32 / 8 * 4 + i % 4];
+  return i % 8 < 4 ? byte & 15 : byte >> 4;
+}
+
 static float value_at(const struct linear_part *part, const unsigned char *q, const unsigned char *scale, uint32_t row, uint32_t i) {
   size_t rows = part->rows, block = i / 32;
-  if (part->kernel == KERNEL_MATMUL_F32) {
-    float f;
-    memcpy(&f, q + ((i / 4) * rows + row) * 16 + i % 4 * 4, 4);
-    return f;
+  const unsigned char *pair = scale + (block / 2 * rows + row) * 4 + block % 2 * 2;      /* a word for two blocks */
+  const unsigned char *word = scale + (i / 256 * 5 * rows + row) * 4;                    /* five words for 256 values */
+  const unsigned char *of64 = word + (1 + i % 256 / 64) * rows * 4;
+  int8_t byte = (int8_t)q[(i / 16 * rows + row) * 16 + i % 16];
+  uint32_t u;
+  float f;
+  switch (part->kernel) {
+    case KERNEL_MATMUL_F32:
+      memcpy(&f, q + (i / 4 * rows + row) * 16 + i % 4 * 4, 4);
+      return f;
+    case KERNEL_MATMUL_F16: return half_to_float(u16_at(q + (i / 8 * rows + row) * 16 + i % 8 * 2));
+    case KERNEL_MATMUL_BF16:
+      u = (uint32_t)u16_at(q + (i / 8 * rows + row) * 16 + i % 8 * 2) << 16;
+      memcpy(&f, &u, 4);
+      return f;
+    case KERNEL_MATMUL_Q8_0: return half_to_float(u16_at(pair)) * (float)byte;
+    case KERNEL_MATMUL_Q6_K: return half_to_float(u16_at(word)) * (float)(int8_t)of64[i % 64 / 16] * (float)byte;
+    case KERNEL_MATMUL_Q4_0: return half_to_float(u16_at(pair)) * ((float)nibble_at(q, rows, row, i) - 8);
+    case KERNEL_MATMUL_Q4_1:
+      word = scale + (block * rows + row) * 4;
+      return half_to_float(u16_at(word)) * (float)nibble_at(q, rows, row, i) + half_to_float(u16_at(word + 2));
+    case KERNEL_MATMUL_Q4_K:
+      of64 += i % 64 / 32 * 2;
+      return half_to_float(u16_at(word)) * (float)of64[0] * (float)nibble_at(q, rows, row, i) -
+             half_to_float(u16_at(word + 2)) * (float)of64[1];
+    default: ck_abort_msg("kernel %d is no matmul", part->kernel);
   }
-  if (part->kernel == KERNEL_MATMUL_Q8_0) {
-    float d = half_to_float(u16_at(scale + ((block / 2) * rows + row) * 4 + block % 2 * 2));
-    return d * (float)(int8_t)q[((block * 2 + i % 32 / 16) * rows + row) * 16 + i % 16];
-  }
-  const unsigned char *dm = scale + (block * rows + row) * 4, *word = q + (block * rows + row) * 16 + i % 32 / 8 * 4;
-  unsigned byte = word[i % 4], nibble = i % 8 < 4 ? byte & 15 : byte >> 4;
-  return half_to_float(u16_at(dm)) * (float)nibble + half_to_float(u16_at(dm + 2));
 }
 
 /* w holds the n tensors named, stacked, in parts that follow each other and keep within the limit. */
@@ -67,8 +89,8 @@ static void check_linear(const struct opened *o, const struct linear *w, const c
     const struct linear_part *part = &w->part[p];
     ck_assert_uint_eq(part->row0, row);
     ck_assert(part->rows > 0 && part->q.size <= limit && part->scale.size <= limit);
-    ck_assert(part->kernel == KERNEL_MATMUL_F32 || part->kernel == KERNEL_MATMUL_Q8_0 || part->kernel == KERNEL_MATMUL_Q4_1);
-    ck_assert(part->kernel == KERNEL_MATMUL_F32 ? !part->scale.buf : part->scale.buf != NULL);
+    ck_assert(part->kernel == KERNEL_MATMUL_F32 || part->kernel == KERNEL_MATMUL_F16 || part->kernel == KERNEL_MATMUL_BF16
+                ? part->block < 32 && !part->scale.buf : part->block == 32 && part->scale.buf);
     unsigned char *q = download(o->dev, part->q), *scale = download(o->dev, part->scale);
     for (uint32_t j = 0; j < part->rows; j++, row++, in_tensor++) {
       while (in_tensor == t->rows) {
@@ -124,6 +146,13 @@ static const struct { struct tiny_model tiny; uint64_t max_binding; uint32_t qkv
   { { .type = TYPE_Q4_1 }, 0, 1 },
   { { .type = TYPE_Q4_1, .embd_type = TYPE_Q8_0 + 1 }, 0, 1 },
   { { .type = TYPE_Q4_1, .v_type = TYPE_Q8_0 + 1 }, 0, 2 },
+  { { .type = TYPE_F16, .embd = 40, .heads = 5, .ff = 24, .vocab = 261 }, 0, 1 },
+  { { .type = TYPE_BF16, .head_size = 24, .untied = true }, 0, 1 },
+  { { .type = TYPE_Q4_0, .embd = 96, .heads = 3, .kv_heads = 1, .ff = 160, .vocab = 263 }, 0, 1 },
+  { { .type = TYPE_Q4_K, .v_type = TYPE_Q6_K + 1, .embd_type = TYPE_Q6_K + 1, .embd = 256, .kv_heads = 1, .ff = 512, .layers = 1,
+      .vocab = 261 }, 0, 2 },
+  { { .type = TYPE_Q6_K, .embd_type = TYPE_Q4_K + 1, .embd = 768, .heads = 4, .head_size = 64, .ff = 256, .layers = 1, .vocab = 37,
+      .no_vocabulary = true, .untied = true }, 0, 1 },
   { { .type = TYPE_Q8_0, .embd = 96, .heads = 3, .kv_heads = 1, .ff = 160, .vocab = 263 }, 0, 1 },
   { { .type = TYPE_Q4_1, .embd = 96, .heads = 4, .head_size = 40, .kv_heads = 1, .ff = 32, .vocab = 261, .untied = true }, 0, 1 },
   { { .type = TYPE_F32, .embd = 20, .heads = 1, .head_size = 8, .ff = 12, .vocab = 7, .no_vocabulary = true }, 0, 1 },
@@ -132,7 +161,51 @@ static const struct { struct tiny_model tiny; uint64_t max_binding; uint32_t qkv
   { { .type = TYPE_Q4_1, .layers = 1, .vocab = 519 }, 4096, 1 },    /* 128 rows of 32 bytes */
   { { .type = TYPE_Q4_1, .layers = 1, .vocab = 300 }, 5632, 1 },    /* 176, rounded to 128 */
   { { .type = TYPE_F32, .layers = 1 }, 512, 64 },                   /* 2 rows */
+  { { .type = TYPE_Q4_0, .layers = 1 }, 2048, 2 },                  /* 64 rows of 32 bytes */
+  { { .type = TYPE_Q4_K, .embd = 256, .ff = 256, .layers = 1, .vocab = 270 }, 16384, 4 },   /* 128 rows of 128 bytes */
+  { { .type = TYPE_Q6_K, .embd = 256, .ff = 256, .layers = 1, .vocab = 270 }, 9728, 14 },   /* 38 rows of 256 bytes */
 };
+
+/* ---- any bits that a file may hold, packed in pieces */
+
+static const struct any_bits { uint32_t type, k, high[2]; } any_bits[] = {   /* high: bytes that decide what is finite */
+  { TYPE_F32, 12, { 3, 3 } },    { TYPE_F16, 24, { 1, 1 } },  { TYPE_BF16, 24, { 1, 1 } }, { TYPE_Q8_0, 224, { 1, 1 } },
+  { TYPE_Q4_0, 224, { 1, 1 } },  { TYPE_Q4_1, 96, { 1, 3 } }, { TYPE_Q4_K, 768, { 1, 3 } }, { TYPE_Q6_K, 768, { 209, 209 } },
+};
+
+START_TEST(any_bits_are_kept) {
+  enum { ROWS = 41, SKIP = 3, N = 35 };   /* rows of a part, those before and those of one tensor */
+  const struct any_bits *a = &any_bits[_i];
+  const struct repack_type *t = repack_find(a->type);
+  const struct tensor_type *in = tensor_type_find(a->type);
+  uint32_t groups = repack_groups(t, a->k);
+  size_t row_bytes = (size_t)a->k / in->block * in->bytes, q_bytes = repack_q_bytes(t, ROWS, a->k, groups);
+  unsigned char *file = malloc(row_bytes * N), *q = calloc(q_bytes, 1), *scale = calloc(repack_scale_bytes(t, ROWS, groups) + 1, 1);
+  float *want = malloc(a->k * sizeof *want);
+  uint64_t seed = 1;
+  for (size_t i = 0; i < row_bytes * N; i++) file[i] = (unsigned char)writer_random(&seed);
+  for (size_t b = 0; b < row_bytes * N; b += in->bytes)
+    for (int i = 0; i < 2; i++) file[b + a->high[i]] &= 0xbf;
+  for (uint32_t g = 0, step = 1; g < groups; g += step, step = 2) {     /* as load_part does, a piece begins with its group */
+    uint32_t n = groups - g < step ? groups - g : step;
+    const struct repack_planes piece = { q + repack_q_bytes(t, ROWS, a->k, g), scale + repack_scale_bytes(t, ROWS, g), ROWS };
+    repack_rows(t, &piece, SKIP, file, row_bytes, N, a->k, g, n);
+  }
+  const struct linear_part part = { .kernel = t->kernel, .rows = ROWS };
+  for (uint32_t r = 0; r < ROWS; r++) {
+    bool empty = r < SKIP || r >= SKIP + N;
+    if (!empty) in->dequantise(file + (r - SKIP) * row_bytes, want, a->k);
+    for (uint32_t i = 0; i < a->k; i++) {
+      float got = value_at(&part, q, scale, r, i), expected = empty ? 0 : want[i];
+      if (got < expected || got > expected || got != got) ck_abort_msg("%s row %u value %u: %a, expected %a", in->name, r, i, got, expected);
+    }
+  }
+  free(file);
+  free(q);
+  free(scale);
+  free(want);
+}
+END_TEST
 
 static uint64_t last_done, last_total;
 static int calls, stop_at;
@@ -212,6 +285,7 @@ int main(void) {
   Suite *s = suite_create("model");
   TCase *c = tcase_create("load");
   tcase_set_timeout(c, 120);
+  tcase_add_loop_test(c, any_bits_are_kept, 0, sizeof any_bits / sizeof any_bits[0]);
   tcase_add_loop_test(c, device_holds_the_file, 0, sizeof shapes / sizeof shapes[0]);
   tcase_add_loop_test(c, progress_stops_the_load, 0, 4);
   tcase_add_test(c, a_row_that_no_binding_holds);
