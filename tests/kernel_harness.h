@@ -29,8 +29,8 @@ struct kernel_arg {
 
 /* LRQK_TEST_VALIDATE=1: devices are opened under the validation layer, and a message fails the test. */
 bool test_validates(void);
-/* LRQK_TEST_DEVICES=host: no driver is opened (sanitizers see into none); says so, once, on stderr.  Always true in a build
- * without Vulkan. */
+/* LRQK_TEST_DEVICES=host: no driver is opened (leaks of drivers are not ours, and their code is not instrumented).  Always
+ * true in a build without Vulkan. */
 bool test_only_host(void);
 
 /* Fixture around a Check case; fails in a build with Vulkan where there is no Vulkan device. */
