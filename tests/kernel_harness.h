@@ -32,6 +32,8 @@ bool test_validates(void);
 /* LRQK_TEST_DEVICES=host: no driver is opened (leaks of drivers are not ours, and their code is not instrumented).  Always
  * true in a build without Vulkan. */
 bool test_only_host(void);
+/* Whether the driver can hold test tensors in texel bindings; where not (SwiftShader: 65536 texels), says so on stderr. */
+bool test_texel_loads(void);
 
 /* Fixture around a Check case; fails in a build with Vulkan where there is no Vulkan device. */
 void harness_open(void);

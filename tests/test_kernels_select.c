@@ -355,7 +355,7 @@ static void run_stat(const struct scoring *s, float *ml, uint32_t *score) {
     const struct kernel *k = kernel_of(&b, id, SPEC(s->wg, s->heads, s->rw, s->tn));
     for (uint32_t page = 0; page * s->page < s->n; page++) {
       struct score_stat_params p = { .per = s->per, .cap = s->cap, .page = s->page, .page0 = page * s->page, .parts = s->parts,
-                                     .share = s->share };
+                                     .share = s->share, .n_at = STEP_CAND };
       struct view px = put(&b, s->px + page * page_rows * s->rw * 16, page_rows * s->rw * 16);
       struct view sc = put(&b, s->sc + page * page_rows, page_rows * 2);
       DISPATCH(b.dev, k, ceil_div(min_u32(s->n - p.page0, s->page), s->per), s->lists, 1, &p, q, px, s->bits == 8 ? sc : px, m, v, step);

@@ -260,7 +260,8 @@ static void choose(struct sim *s) {
   for (uint32_t i = 0; i * c->page < s->n; i++) {
     size_t rows = (size_t)c->hk * c->page * s->rw * 16;
     struct view px = { s->px[i].buf, 0, rows }, sc = c->bits == 8 ? (struct view){ s->px[i].buf, rows, (size_t)c->hk * c->page * 2 } : px;
-    struct score_stat_params st = { .per = per, .cap = s->cap, .page = c->page, .page0 = i * c->page, .parts = parts, .share = s->share };
+    struct score_stat_params st = { .per = per, .cap = s->cap, .page = c->page, .page0 = i * c->page, .parts = parts, .share = s->share,
+                                    .n_at = STEP_CAND };
     DISPATCH(s->dev, s->run.stat, ceil_div(min_u32(s->n - st.page0, c->page), per), s->lists, 1, &st, s->qh, px, sc, s->ml, s->score,
              s->step);
   }

@@ -196,11 +196,13 @@ struct lrqk_cache_options {
   uint32_t rank;          /* r: numbers per token and KV head, a multiple of 4; 0 = half the head size */
   uint32_t active;        /* k: tokens chosen by score per KV head, sinks among them */
   uint32_t lite;          /* w: the newest tokens, always on the device */
+  bool tail;              /* the attention mass of tokens that were not chosen, as the proxies estimate it, goes to the mean
+                             value row (SparQ Attention, arXiv 2312.04985); false: it is dropped, as LRQK publishes */
   uint32_t sinks;         /* first tokens of the text that are always chosen */
   uint64_t dense[8];      /* bit i: layer i keeps all its KV on the device and attends to all of it */
 };
 
-/* policy lrqk, proxy pairs, int8, group sum, rank 0, active 2048, lite 64, sinks 4, layer 0 dense */
+/* policy lrqk, proxy pairs, int8, group sum, rank 0, active 2048, lite 64, sinks 4, tail, layer 0 dense */
 struct lrqk_cache_options lrqk_cache_defaults(void);
 
 /* Sets one option by the name it has on the command line ("rank", "dense-layers", ...) from its text.

@@ -16,7 +16,7 @@ static const struct attention_ops *const policies[] = {
 
 struct lrqk_cache_options lrqk_cache_defaults(void) {
   return (struct lrqk_cache_options){ .policy = LRQK_POLICY_LRQK, .proxy = LRQK_PROXY_PAIRS, .proxy_type = LRQK_PROXY_INT8, .group = LRQK_GROUP_SUM,
-                                      .active = 2048, .lite = 64, .sinks = 4, .dense = { 1 } };
+                                      .active = 2048, .lite = 64, .sinks = 4, .tail = true, .dense = { 1 } };
 }
 
 /* Residency has one workgroup per list, whose lanes own 32 tokens each. */
@@ -119,7 +119,7 @@ static bool parse_layers(const char *s, uint64_t bits[8]) {
 
 enum lrqk_status lrqk_cache_set(struct lrqk_cache_options *o, const char *key, const char *value, lrqk_log_fn fn, void *ud) {
   static const char *const policy[] = { "full", "offload", "lrqk" }, *const proxy[] = { "pairs" }, *const type[] = { "int8", "fp16" },
-                    *const group[] = { "sum", "max", "none" };
+                    *const group[] = { "sum", "max", "none" }, *const tail[] = { "mean", "none" };
   const struct log log = { fn, ud };
   const char *expected;
   int i = 0;
@@ -149,11 +149,14 @@ enum lrqk_status lrqk_cache_set(struct lrqk_cache_options *o, const char *key, c
   } else if (!strcmp(key, "sinks")) {
     expected = "a number";
     ok = parse_u32(value, 0, 1u << 30, &o->sinks);
+  } else if (!strcmp(key, "tail")) {
+    expected = "mean or none";
+    if ((ok = parse_word(value, tail, 2, &i))) o->tail = i == 0;
   } else if (!strcmp(key, "dense-layers")) {
     expected = "none, or layers such as 0,3-5 (0 to 511)";
     ok = parse_layers(value, o->dense);
   } else {
-    return fail(&log, LRQK_USAGE, "unknown cache option '%s'; known are attention, proxy, proxy-type, group, rank, active, lite, sinks, dense-layers", key);
+    return fail(&log, LRQK_USAGE, "unknown cache option '%s'; known are attention, proxy, proxy-type, group, rank, active, lite, sinks, tail, dense-layers", key);
   }
   return ok ? LRQK_OK : fail(&log, LRQK_USAGE, "%s: '%s' is not %s", key, value, expected);
 }

@@ -1,6 +1,7 @@
 /* lrqk.c - policy lrqk: exact KV in HOST memory, proxies of all keys and the active rows on the device.
  * A decode step: the new row into ring and host cache, scores of all candidates from the proxies, the k best of them,
- * fetch what is missing, attend to k + w exact rows.  Dense layers do what policy full does. */
+ * fetch what is missing, attend to k + w exact rows, give the mass of the others to the mean value row.  Dense layers do
+ * what policy full does. */
 #include "attention/attention.h"
 #include "attention/full.h"
 #include "attention/select.h"
@@ -14,6 +15,7 @@ struct lrqk_layer {
   bool dense;
   struct kv_rows rows;            /* exact rows: DEVICE in a dense layer, else HOST */
   struct proxy proxy;
+  struct view values, values_kept;   /* [hk][d] float: sum of all value rows; kept: as it was at lrqk_mark */
   struct active active;
 };
 
@@ -25,8 +27,9 @@ struct lrqk {
   struct proxy_shape proxies;
   struct active_shape actives;
   struct selector selector;
-  const struct kernel *append;
+  const struct kernel *append, *value_sum;
   struct view new_row;            /* [hk][2d] fp16: the KV row of the new token */
+  struct view attended;           /* [Hq][d] float: attention over the active rows alone */
   struct pool pool, scratch;      /* what counts as KV cache, and what does not */
   bool proxied;                   /* proxies exist: the text has been longer than k + w */
   int now;                        /* which of active.list is this step's */
@@ -40,6 +43,8 @@ static enum lrqk_status layer_init(struct lrqk *f, struct lrqk_layer *y, uint32_
   if (y->dense) return kv_rows_init(&y->rows, c->dev, PLACE_DEVICE, c->n_ctx, c->page, c->token_bytes, "KV rows of a dense layer");
   TRY(kv_rows_init(&y->rows, c->dev, PLACE_HOST, c->n_ctx, c->page, c->token_bytes, "host KV rows of a layer"));
   TRY(proxy_init(&y->proxy, &f->proxies, c, &f->pool));
+  TRY(pool_alloc(&y->values, &f->pool, (uint64_t)c->hk * c->d * 4));
+  TRY(pool_alloc(&y->values_kept, &f->pool, (uint64_t)c->hk * c->d * 4));
   return active_init(&y->active, &f->actives, &f->pool);
 }
 
@@ -56,6 +61,8 @@ static enum lrqk_status lrqk_init(struct attention *a) {
   const struct selector *s = &f->selector;
   TRY(active_shape_init(&f->actives, c->dev, c->step, &f->scratch, c->hk, c->d, s->lists, o->lite, o->active));
   TRY(pool_alloc(&f->new_row, &f->scratch, c->token_bytes));
+  TRY(pool_alloc(&f->attended, &f->scratch, (uint64_t)c->hk * c->g * c->d * 4));
+  TRY(kernel_get(&f->value_sum, c->dev, KERNEL_VALUE_SUM, SPEC(c->dev->caps.cpu ? 8 : 64)));
   TRY(kernel_get(&f->append, c->dev, f->proxies.int8 ? KERNEL_TOKEN_APPEND_I8 : KERNEL_TOKEN_APPEND_F16, SPEC(16, s->heads)));
   TRY(attn_decode_init(&f->all, c, c->hk, c->hk * c->d / 4, c->d / 4));
   TRY(attn_decode_init(&f->some, c, s->lists, c->d / 4, f->actives.slots * c->d / 4));
@@ -86,12 +93,25 @@ static bool needs_proxies(const struct lrqk *f, uint32_t l) { return l > f->acti
 
 static void lrqk_mark(struct attention *a) {
   struct lrqk *f = (struct lrqk *)a;
-  for (uint32_t i = 0; i < a->core.hp->n_layers; i++) if (!f->layers[i].dense) proxy_mark(&f->layers[i].proxy, &a->core);
+  for (uint32_t i = 0; i < a->core.hp->n_layers; i++) {
+    if (f->layers[i].dense) continue;
+    proxy_mark(&f->layers[i].proxy, &a->core);
+    device_copy(a->core.dev, f->layers[i].values_kept, f->layers[i].values);
+  }
 }
 
 static void lrqk_prefill_begin(struct attention *a, uint32_t layer, uint32_t l0) {
   struct lrqk *f = (struct lrqk *)a;
   if (!f->layers[layer].dense) kv_rows_copy(&f->work, &f->layers[layer].rows, 0, l0);
+}
+
+/* Adds m tokens, whose queries are in core->q and whose rows are at row0 of kv, to the sums of a layer. */
+static void add_sums(struct lrqk *f, const struct lrqk_layer *ly, struct view kv, uint32_t row0, uint32_t m) {
+  struct attn_core *c = &f->base.core;
+  proxy_add_energy(&ly->proxy, &f->proxies, c, kv, row0, m);
+  struct value_sum_params p = { .rows = m, .hk = c->hk, .d = c->d, .row0 = row0 };
+  uint32_t lanes = f->value_sum->spec[0];
+  DISPATCH(c->dev, f->value_sum, (c->hk * c->d / 2 + lanes - 1) / lanes, 1, 1, &p, kv, ly->values);
 }
 
 static void lrqk_prefill(struct attention *a, uint32_t layer, struct view qkv, struct view cs, uint32_t t0, uint32_t m, struct view y) {
@@ -100,7 +120,7 @@ static void lrqk_prefill(struct attention *a, uint32_t layer, struct view qkv, s
   struct lrqk_layer *ly = &f->layers[layer];
   dense_prefill(c, ly->dense ? &ly->rows : &f->work, qkv, cs, t0, m, y);
   if (ly->dense) return;
-  proxy_add_energy(&ly->proxy, &f->proxies, c, kv_page(&f->work, t0 / c->page), t0 % c->page, m);
+  add_sums(f, ly, kv_page(&f->work, t0 / c->page), t0 % c->page, m);
   kv_rows_copy(&ly->rows, &f->work, t0, t0 + m);
 }
 
@@ -123,6 +143,7 @@ static void lrqk_rewind(struct attention *a, uint32_t l) {
     struct lrqk_layer *ly = &f->layers[i];
     if (ly->dense) continue;
     proxy_restore(&ly->proxy, &a->core);
+    device_copy(a->core.dev, ly->values, ly->values_kept);
     settle(f, ly, &ly->rows, l);
   }
   f->proxied = needs_proxies(f, l);
@@ -137,6 +158,7 @@ static void lrqk_adopt(struct attention *a, struct attention *from, uint32_t l) 
     kv_rows_copy(&ly->rows, lrqk_rows(from, i), 0, l);
     if (ly->dense) continue;
     device_copy(a->core.dev, ly->proxy.energy, lender->layers[i].proxy.energy);
+    device_copy(a->core.dev, ly->values, lender->layers[i].values);
     settle(f, ly, &ly->rows, l);
   }
   f->proxied = needs_proxies(f, l);
@@ -178,7 +200,7 @@ static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, st
   } else {
     attn_rope(c, qkv, cs, 1, f->new_row, 0, false);
     append(f, ly, f->proxied);
-    proxy_add_energy(&ly->proxy, &f->proxies, c, f->new_row, 0, 1);
+    add_sums(f, ly, f->new_row, 0, 1);
     if (needs_proxies(f, l) && !f->proxied) {   /* the first candidate that cannot be taken: proxies from all rows so far */
       proxy_build(&ly->proxy, &f->proxies, c, &ly->rows, l);
       append(f, ly, true);
@@ -190,7 +212,9 @@ static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, st
       active_update(&ly->active, &f->actives, f->now, &ly->rows, f->candidates);
     }
     uint32_t rows = (l < w ? l : w) + f->count, most = f->actives.slots < c->n_ctx ? f->actives.slots : c->n_ctx;
-    attn_decode_active(c, &f->some, ly->active.rows, rows, most, y);
+    bool tail = a->opt.tail && f->candidates > f->actives.k;
+    attn_decode_active(c, &f->some, ly->active.rows, rows, most, tail ? f->attended : y);
+    if (tail) selector_tail(&f->selector, ly->active.list[f->now], f->attended, ly->values, y);
   }
   if (layer + 1 == c->hp->n_layers) f->proxied = needs_proxies(f, l);
 }

@@ -1,5 +1,7 @@
 #include "attention/select.h"
 
+#include "shaders/step.h"
+
 enum {
   PARTS_CPU = 16, PARTS_GPU = 128,      /* shares that the candidates of a list are cut into */
   MAX_PART = 32768,                     /* tokens: sel_emit counts the keys of a share in 16 bits */
@@ -16,6 +18,7 @@ static enum lrqk_status get_kernels(struct selector *s, const struct lrqk_cache_
   uint32_t wg = cpu ? 8 : 64, tn = s->heads <= 4 ? 8 : 4, nb = cpu ? 4 : 1, lanes = min_u32(256, d->caps.info.max_workgroup);
   TRY(kernel_get(&s->stat, d, shape->int8 ? KERNEL_SCORE_STAT_I8 : KERNEL_SCORE_STAT_F16, SPEC(wg, s->heads, shape->rw, tn)));
   TRY(kernel_get(&s->keys, d, KERNEL_SEL_KEYS, SPEC(wg, s->heads, tn, o->group == LRQK_GROUP_MAX)));
+  TRY(kernel_get(&s->mix, d, KERNEL_TAIL_MIX, SPEC(16, s->heads, tn, wg)));
   TRY(kernel_get(&s->count, d, KERNEL_SEL_COUNT, SPEC(wg, 15)));
   TRY(kernel_get(&s->count_last, d, KERNEL_SEL_COUNT, SPEC(wg, 17)));
   TRY(kernel_get(&s->emit, d, KERNEL_SEL_EMIT, SPEC(wg, nb)));
@@ -32,7 +35,7 @@ static uint32_t part_tokens(const struct selector *s, uint32_t n) {
 
 enum lrqk_status selector_init(struct selector *s, struct attn_core *c, const struct lrqk_cache_options *o, const struct proxy_shape *shape) {
   uint32_t hq = c->hk * c->g, lists = o->group == LRQK_GROUP_NONE ? hq : c->hk;
-  *s = (struct selector){ .core = c, .lists = lists, .heads = hq / lists, .share = lists / c->hk, .k = o->active, .sinks = o->sinks,
+  *s = (struct selector){ .core = c, .lists = lists, .heads = hq / lists, .share = lists / c->hk, .k = o->active, .sinks = o->sinks, .tail = o->tail, .lite = o->lite,
                           .list_stride = ceil_div(o->active, 32) * 32, .cap = ceil_div(c->n_ctx, 512) * 512, .unit = c->dev->caps.cpu ? 256 : 512,
                           .one_max = c->dev->caps.cpu ? ONE_CPU : ONE_GPU };
   TRY(get_kernels(s, o, shape));
@@ -55,29 +58,30 @@ enum lrqk_status selector_init(struct selector *s, struct attn_core *c, const st
 
 void selector_destroy(struct selector *s) { pool_destroy(&s->pool); }
 
-static void score(struct selector *s, const struct proxy *p, const struct proxy_shape *shape, uint32_t n, uint32_t per, uint32_t parts, bool one) {
+/* n tokens count in the softmax: the candidates, or all. */
+static void score(struct selector *s, const struct proxy *p, const struct proxy_shape *shape, uint32_t n, bool one) {
   struct attn_core *c = s->core;
   for (uint32_t i = 0; i * c->page < n; i++) {
     uint32_t here = min_u32(n - i * c->page, c->page);
-    struct score_stat_params st = { .per = per, .cap = s->cap, .page = proxy_page_tokens(c, i), .page0 = i * c->page, .parts = parts,
-                                    .share = s->share };
-    DISPATCH(c->dev, s->stat, ceil_div(here, per), s->lists, 1, &st, s->queries, proxy_rows(p, shape, c, i), proxy_scales(p, shape, c, i), s->ml,
+    struct score_stat_params st = { .per = s->per, .cap = s->cap, .page = proxy_page_tokens(c, i), .page0 = i * c->page, .parts = s->parts,
+                                    .share = s->share, .n_at = s->tail ? STEP_LEN : STEP_CAND };
+    DISPATCH(c->dev, s->stat, ceil_div(here, s->per), s->lists, 1, &st, s->queries, proxy_rows(p, shape, c, i), proxy_scales(p, shape, c, i), s->ml,
              s->scores, c->step);
   }
-  struct sel_keys_params k = { .per = per, .cap = s->cap, .parts = parts, .sinks = s->sinks, .count = !one };
-  DISPATCH(c->dev, s->keys, parts, s->lists, 1, &k, s->ml, s->key, s->counts[0], s->scores, c->step);
+  struct sel_keys_params k = { .per = s->per, .cap = s->cap, .parts = s->parts, .sinks = s->sinks, .count = !one };
+  DISPATCH(c->dev, s->keys, s->parts, s->lists, 1, &k, s->ml, s->key, s->counts[0], s->scores, c->step);
 }
 
 /* The k-th largest key, one 4-bit digit a pass from counts per share, then the list. */
-static void search(struct selector *s, uint32_t per, uint32_t parts, struct view list) {
+static void search(struct selector *s, struct view list) {
   struct attn_core *c = s->core;
   for (int i = 1; i < 4; i++) {
-    struct sel_count_params p = { .per = per, .cap = s->cap, .k = s->k, .shift = 12u - 4u * (uint32_t)i, .parts = parts };
-    DISPATCH(c->dev, i == 3 ? s->count_last : s->count, parts, s->lists, 1, &p, s->key, s->counts[i - 1], s->prefix[i - 1], s->counts[i],
+    struct sel_count_params p = { .per = s->per, .cap = s->cap, .k = s->k, .shift = 12u - 4u * (uint32_t)i, .parts = s->parts };
+    DISPATCH(c->dev, i == 3 ? s->count_last : s->count, s->parts, s->lists, 1, &p, s->key, s->counts[i - 1], s->prefix[i - 1], s->counts[i],
              s->prefix[i], c->step);
   }
-  struct sel_emit_params e = { .per = per, .cap = s->cap, .k = s->k, .kstr = s->list_stride };
-  DISPATCH(c->dev, s->emit, parts, s->lists, 1, &e, s->key, s->counts[3], s->prefix[3], list, c->step);
+  struct sel_emit_params e = { .per = s->per, .cap = s->cap, .k = s->k, .kstr = s->list_stride };
+  DISPATCH(c->dev, s->emit, s->parts, s->lists, 1, &e, s->key, s->counts[3], s->prefix[3], list, c->step);
 }
 
 void selector_run(struct selector *s, const struct proxy *p, const struct proxy_shape *shape, uint32_t n, struct view list) {
@@ -87,13 +91,20 @@ void selector_run(struct selector *s, const struct proxy *p, const struct proxy_
     DISPATCH(c->dev, s->all, ceil_div(s->list_stride, 64), s->lists, 1, &a, list, c->step);
     return;
   }
-  uint32_t per = part_tokens(s, n), parts = ceil_div(n, per);
+  uint32_t scored = s->tail ? n + s->lite : n;
   bool one = n <= s->one_max;
-  score(s, p, shape, n, per, parts, one);
+  s->per = part_tokens(s, scored);
+  s->parts = ceil_div(scored, s->per);
+  score(s, p, shape, scored, one);
   if (one) {
     struct sel_one_params o = { .cap = s->cap, .k = s->k, .kstr = s->list_stride };
     DISPATCH(c->dev, s->one, s->lists, 1, 1, &o, s->key, list, c->step);
   } else {
-    search(s, per, parts, list);
+    search(s, list);
   }
+}
+
+void selector_tail(struct selector *s, struct view list, struct view x, struct view value_sum, struct view y) {
+  struct tail_mix_params p = { .per = s->per, .cap = s->cap, .parts = s->parts, .kstr = s->list_stride, .share = s->share, .d4 = s->core->d / 4 };
+  DISPATCH(s->core->dev, s->mix, s->lists, 1, 1, &p, s->ml, s->scores, list, x, value_sum, s->core->step, y);
 }

@@ -10,9 +10,11 @@ struct selector {
   struct attn_core *core;
   uint32_t lists, heads, share;   /* lists of tokens; query heads of each; lists per KV head */
   uint32_t k, sinks, list_stride; /* tokens chosen, sinks among them; words of a list */
+  bool tail;                      /* statistics cover all tokens, for selector_tail */
+  uint32_t lite, per, parts;      /* newest tokens, which are no candidates; the shares of this step */
   uint32_t cap;                   /* tokens of a score row */
   uint32_t unit, max_parts, one_max;   /* smallest share of a workgroup; shares; up to here one workgroup selects */
-  const struct kernel *stat, *keys, *count, *count_last, *emit, *one, *all;
+  const struct kernel *stat, *keys, *count, *count_last, *emit, *one, *all, *mix;
   struct view queries;            /* [lists*heads][row] float: proxies of the queries, 1/sqrt(d) folded in */
   struct view ml, scores, key;    /* [lists][heads][parts][2+WG] float; [lists][heads][cap] fp16; [lists][cap] 16-bit */
   struct view counts[4], prefix[4];
@@ -24,5 +26,8 @@ void selector_destroy(struct selector *s);
 
 /* The first n tokens are candidates (n at step[STEP_CAND] too): list [lists][list_stride] = the min(k, n) chosen ones. */
 void selector_run(struct selector *s, const struct proxy *p, const struct proxy_shape *shape, uint32_t n, struct view list);
+/* After attention over the chosen and the lite tokens (x [Hq*d]): y [Hq*d] gives the mass of all others to the mean value
+ * row, value_sum [hk][d] / l.  Only after selector_run with more than k candidates. */
+void selector_tail(struct selector *s, struct view list, struct view x, struct view value_sum, struct view y);
 
 #endif

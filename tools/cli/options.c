@@ -72,6 +72,8 @@ static const struct option {
   {"sinks", NULL, NULL, CACHE, 0, 0, 0, "N", "4", "first tokens, always chosen", CACHED},
   {"dense-layers", NULL, NULL, CACHE, 0, 0, 0, "LIST", "0", "layers that keep all their KV on the device: 0,3-5 or none", CACHED},
   {"group", NULL, NULL, CACHE, 0, 0, 0, "NAME", "sum", "how the heads of a group choose together: sum, max or none", CACHED},
+  {"tail", NULL, NULL, CACHE, 0, 0, 0, "NAME", "mean", "attention mass of tokens not chosen: mean gives it to the mean value, none drops it",
+   CACHED},
   {"proxy-type", NULL, NULL, CACHE, 0, 0, 0, "NAME", "int8", "numbers of the proxy: int8 or fp16", CACHED},
   {"device", NULL, "dev", STRING, AT(device), 0, 0, "D", "the best one",
    "index, part of a name, vulkan:..., opencl:... or host; see `lrqk devices`", DEVICED},

@@ -172,7 +172,7 @@ static void stat_share(const struct host_call *c, const struct plane *s, const f
 
 void host_score_stat(const struct host_call *c) {
   const struct score_stat_params *p = c->params;
-  uint32_t wg = c->spec[0], g = c->spec[1], n = min_u32(((const uint32_t *)c->buf[5])[STEP_CAND] - p->page0, p->page);
+  uint32_t wg = c->spec[0], g = c->spec[1], n = min_u32(((const uint32_t *)c->buf[5])[p->n_at] - p->page0, p->page);
   bool int8 = c->id == KERNEL_SCORE_STAT_I8;
   struct plane s = { .int8 = int8, .page = p->page, .rw = c->spec[2] };
   for (uint32_t head = 0; head < c->groups[1] * g; head++)
@@ -331,5 +331,38 @@ void host_gather(const struct host_call *c) {
       memcpy((char *)c->buf[3] + ((size_t)list * p->slots + p->base + slot) * row,
              (const char *)c->buf[0] + ((size_t)(t - p->page0) * p->hk + list / p->share) * row, row);
     }
+  }
+}
+
+void host_value_sum(const struct host_call *c) {
+  const struct value_sum_params *p = c->params;
+  float *sum = c->buf[1];
+  for (uint32_t t = 0; t < p->rows; t++)
+    for (uint32_t h = 0; h < p->hk; h++) {
+      const uint16_t *row = (const uint16_t *)c->buf[0] + ((size_t)(p->row0 + t) * p->hk + h) * 2 * p->d + p->d;
+      for (uint32_t i = 0; i < p->d; i++) sum[(size_t)h * p->d + i] += half_to_float(row[i]);
+    }
+}
+
+/* The stored score of token t of a head: its distance plus what its lane took off. */
+static float stored_score(const struct tail_mix_params *p, const struct host_call *c, const float *ml, uint32_t head, uint32_t t) {
+  uint32_t lane = t % p->per / c->spec[2] % c->spec[3];
+  return half_to_float(((const uint16_t *)c->buf[1])[(size_t)head * p->cap + t]) + ml[(size_t)(t / p->per) * (2 + c->spec[3]) + 2 + lane];
+}
+
+void host_tail_mix(const struct host_call *c) {
+  const struct tail_mix_params *p = c->params;
+  const uint32_t *step = c->buf[5];
+  uint32_t g = c->spec[1], d = p->d4 * 4;
+  for (uint32_t head = 0; head < c->groups[0] * g; head++) {
+    const uint32_t *list = (const uint32_t *)c->buf[2] + (size_t)(head / g) * p->kstr;
+    const float *ml = (const float *)c->buf[0] + (size_t)head * p->parts * (2 + c->spec[3]), *x = (const float *)c->buf[3] + (size_t)head * d;
+    const float *sum = (const float *)c->buf[4] + (size_t)(head / g / p->share) * d;
+    float lse = log_sum(ml, p->parts, c->spec[3]), *y = (float *)c->buf[6] + (size_t)head * d;
+    double held = 0;
+    for (uint32_t j = 0; j < step[STEP_CNT]; j++) held += exp((double)stored_score(p, c, ml, head, list[j]) - lse);
+    for (uint32_t t = step[STEP_CAND]; t < step[STEP_LEN]; t++) held += exp((double)stored_score(p, c, ml, head, t) - lse);
+    float a = held < 1 ? (float)held : 1;
+    for (uint32_t i = 0; i < d; i++) y[i] = x[i] * a + sum[i] * (1.0f / (float)step[STEP_LEN]) * (1 - a);
   }
 }
