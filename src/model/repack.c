@@ -16,20 +16,25 @@ static uint32_t word_at(const unsigned char *p) {
 }
 
 /* F32: 4 values, F16, BF16: 8. */
-static void pack_floats(unsigned char *q, unsigned char *scale, size_t rows, const unsigned char *src, uint32_t values) {
-  (void)scale, (void)rows, (void)values;
-  memcpy(q, src, 16);
+static void pack_floats(struct repack_planes to, const unsigned char *src, size_t row_bytes, uint32_t n_rows, uint32_t values) {
+  (void)values;
+  for (; n_rows; n_rows--, to.q += 16, src += row_bytes) memcpy(to.q, src, 16);
 }
 
 /* Two blocks of 34 bytes: fp16, 32 int8. */
-static void pack_q8_0(unsigned char *q, unsigned char *scale, size_t rows, const unsigned char *src, uint32_t values) {
-  unsigned char s[4] = { 0 };
-  for (uint32_t i = 0; i < values / 32; i++, src += 34) {
-    memcpy(s + 2 * i, src, 2);
-    memcpy(q + 2 * i * 16 * rows, src + 2, 16);
-    memcpy(q + (2 * i + 1) * 16 * rows, src + 18, 16);
+static void pack_q8_0(struct repack_planes to, const unsigned char *src, size_t row_bytes, uint32_t n_rows, uint32_t values) {
+  size_t plane = 16 * (size_t)to.rows;
+  for (; n_rows; n_rows--, to.q += 16, to.scale += 4, src += row_bytes) {
+    unsigned char s[4] = { src[0], src[1] };
+    memcpy(to.q, src + 2, 16);
+    memcpy(to.q + plane, src + 18, 16);
+    if (values == 64) {
+      memcpy(s + 2, src + 34, 2);
+      memcpy(to.q + 2 * plane, src + 36, 16);
+      memcpy(to.q + 3 * plane, src + 52, 16);
+    }
+    memcpy(to.scale, s, 4);
   }
-  memcpy(scale, s, 4);
 }
 
 /* In the file byte i of 16 holds values i and i + 16.  In a plane uint s of the uint4 holds values 8s .. 8s + 7, with value
@@ -43,61 +48,73 @@ static void pack_nibbles(unsigned char *q, const unsigned char *src) {
 }
 
 /* Two blocks of 18 bytes: fp16, 16 bytes of nibbles. */
-static void pack_q4_0(unsigned char *q, unsigned char *scale, size_t rows, const unsigned char *src, uint32_t values) {
-  unsigned char s[4] = { 0 };
-  for (uint32_t i = 0; i < values / 32; i++, src += 18) {
-    memcpy(s + 2 * i, src, 2);
-    pack_nibbles(q + i * 16 * rows, src + 2);
+static void pack_q4_0(struct repack_planes to, const unsigned char *src, size_t row_bytes, uint32_t n_rows, uint32_t values) {
+  for (; n_rows; n_rows--, to.q += 16, to.scale += 4, src += row_bytes) {
+    unsigned char s[4] = { src[0], src[1] };
+    pack_nibbles(to.q, src + 2);
+    if (values == 64) {
+      memcpy(s + 2, src + 18, 2);
+      pack_nibbles(to.q + 16 * (size_t)to.rows, src + 20);
+    }
+    memcpy(to.scale, s, 4);
   }
-  memcpy(scale, s, 4);
 }
 
 /* A block of 20 bytes: two fp16, 16 bytes of nibbles. */
-static void pack_q4_1(unsigned char *q, unsigned char *scale, size_t rows, const unsigned char *src, uint32_t values) {
-  (void)rows, (void)values;
-  memcpy(scale, src, 4);
-  pack_nibbles(q, src + 4);
+static void pack_q4_1(struct repack_planes to, const unsigned char *src, size_t row_bytes, uint32_t n_rows, uint32_t values) {
+  (void)values;
+  for (; n_rows; n_rows--, to.q += 16, to.scale += 4, src += row_bytes) {
+    memcpy(to.scale, src, 4);
+    pack_nibbles(to.q, src + 4);
+  }
+}
+
+/* Five words of plane scale: halves, then 16 bytes. */
+static void pack_scales(struct repack_planes to, const unsigned char halves[4], const unsigned char bytes[16]) {
+  memcpy(to.scale, halves, 4);
+  for (size_t i = 0; i < 4; i++) memcpy(to.scale + (i + 1) * 4 * to.rows, bytes + 4 * i, 4);
 }
 
 /* A block of 144 bytes: fp16 d, dmin; 12 bytes with the 6-bit (scale, min) of 8 sub-blocks; 4 x 32 bytes whose low nibbles
  * are one sub-block and whose high ones the next. */
-static void pack_q4_k(unsigned char *q, unsigned char *scale, size_t rows, const unsigned char *src, uint32_t values) {
-  const unsigned char *s = src + 4, *bytes = src + 16;
-  unsigned char pair[16];
+static void pack_q4_k(struct repack_planes to, const unsigned char *src, size_t row_bytes, uint32_t n_rows, uint32_t values) {
   (void)values;
-  for (int j = 0; j < 4; j++) {
-    pair[2 * j] = s[j] & 63;
-    pair[2 * j + 1] = s[j + 4] & 63;
-    pair[2 * j + 8] = (s[j + 8] & 15) | (s[j] >> 6) << 4;
-    pair[2 * j + 9] = s[j + 8] >> 4 | (s[j + 4] >> 6) << 4;
-  }
-  memcpy(scale, src, 4);
-  for (size_t i = 0; i < 4; i++) memcpy(scale + (i + 1) * 4 * rows, pair + 4 * i, 4);
-  for (size_t j = 0; j < 8; j++) {
-    const unsigned char *b = bytes + 32 * (j / 2);
-    uint32_t shift = 4 * (j & 1), v[4];
-    for (int i = 0; i < 4; i++) v[i] = (word_at(b + 8 * i) >> shift & LOW) | (word_at(b + 8 * i + 4) >> shift & LOW) << 4;
-    memcpy(q + j * 16 * rows, v, 16);
+  for (; n_rows; n_rows--, to.q += 16, to.scale += 4, src += row_bytes) {
+    const unsigned char *s = src + 4;
+    unsigned char pair[16];
+    for (int j = 0; j < 4; j++) {
+      pair[2 * j] = s[j] & 63;
+      pair[2 * j + 1] = s[j + 4] & 63;
+      pair[2 * j + 8] = (s[j + 8] & 15) | (s[j] >> 6) << 4;
+      pair[2 * j + 9] = s[j + 8] >> 4 | (s[j + 4] >> 6) << 4;
+    }
+    pack_scales(to, src, pair);
+    for (size_t j = 0; j < 8; j++) {
+      const unsigned char *b = src + 16 + 32 * (j / 2);
+      uint32_t shift = 4 * (j & 1), v[4];
+      for (int i = 0; i < 4; i++) v[i] = (word_at(b + 8 * i) >> shift & LOW) | (word_at(b + 8 * i + 4) >> shift & LOW) << 4;
+      memcpy(to.q + j * 16 * to.rows, v, 16);
+    }
   }
 }
 
 /* A block of 210 bytes: 128 bytes of low nibbles, 64 of two high bits, 16 int8, fp16 d; values are 6 bits less 32.  Each
  * half of the block takes half of these: its quarter j has low nibbles in bytes 32 (j % 2) .., the high nibble for j >= 2,
  * and bits 2j of the same 32 bytes. */
-static void pack_q6_k(unsigned char *q, unsigned char *scale, size_t rows, const unsigned char *src, uint32_t values) {
-  unsigned char d[4] = { src[208], src[209] };
+static void pack_q6_k(struct repack_planes to, const unsigned char *src, size_t row_bytes, uint32_t n_rows, uint32_t values) {
   (void)values;
-  memcpy(scale, d, 4);
-  for (size_t i = 0; i < 4; i++) memcpy(scale + (i + 1) * 4 * rows, src + 192 + 4 * i, 4);
-  for (size_t j = 0; j < 8; j++) {
-    const unsigned char *low = src + 64 * (j / 4) + 32 * (j & 1), *high = src + 128 + 32 * (j / 4);
-    uint32_t v[8];
-    for (int i = 0; i < 8; i++) {
-      uint32_t six = (word_at(low + 4 * i) >> (j & 2 ? 4 : 0) & LOW) | (word_at(high + 4 * i) >> 2 * (j & 3) & 0x03030303u) << 4;
-      v[i] = (six + 0x60606060u) ^ 0x80808080u;      /* less 32 in each byte, no borrow between them */
+  for (; n_rows; n_rows--, to.q += 16, to.scale += 4, src += row_bytes) {
+    pack_scales(to, (const unsigned char[4]){ src[208], src[209] }, src + 192);
+    for (size_t j = 0; j < 8; j++) {
+      const unsigned char *low = src + 64 * (j / 4) + 32 * (j & 1), *high = src + 128 + 32 * (j / 4);
+      uint32_t v[8];
+      for (int i = 0; i < 8; i++) {
+        uint32_t six = (word_at(low + 4 * i) >> (j & 2 ? 4 : 0) & LOW) | (word_at(high + 4 * i) >> 2 * (j & 3) & 0x03030303u) << 4;
+        v[i] = (six + 0x60606060u) ^ 0x80808080u;      /* less 32 in each byte, no borrow between them */
+      }
+      memcpy(to.q + 2 * j * 16 * to.rows, v, 16);
+      memcpy(to.q + (2 * j + 1) * 16 * to.rows, v + 4, 16);
     }
-    memcpy(q + 2 * j * 16 * rows, v, 16);
-    memcpy(q + (2 * j + 1) * 16 * rows, v + 4, 16);
   }
 }
 
@@ -140,12 +157,9 @@ void repack_rows(const struct repack_type *t, const struct repack_planes *dst, u
     uint32_t r1 = n_rows - r0 < TILE ? n_rows : r0 + TILE;
     for (uint32_t g = 0; g < n; g++) {
       size_t values = k - (size_t)(g0 + g) * t->group;
-      unsigned char *q = dst->q + g * q_bytes * dst->rows + 16 * (size_t)row;
-      unsigned char *scale = t->scale_bytes ? dst->scale + g * (size_t)t->scale_bytes * dst->rows + 4 * (size_t)row : NULL;
-      for (uint32_t r = r0; r < r1; r++) {
-        t->pack(q + 16 * (size_t)r, scale ? scale + 4 * (size_t)r : NULL, dst->rows, src + r * row_bytes + (g0 + g) * group_bytes,
-                (uint32_t)(values < t->group ? values : t->group));
-      }
+      struct repack_planes to = { dst->q + g * q_bytes * dst->rows + 16 * (size_t)(row + r0), dst->scale, dst->rows };
+      if (t->scale_bytes) to.scale += g * (size_t)t->scale_bytes * dst->rows + 4 * (size_t)(row + r0);
+      t->pack(to, src + r0 * row_bytes + (g0 + g) * group_bytes, row_bytes, r1 - r0, (uint32_t)(values < t->group ? values : t->group));
     }
   }
 }

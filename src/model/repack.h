@@ -17,9 +17,9 @@ struct repack_type {
   uint32_t block, q_bytes;        /* values of k that the kernel counts as one, and their bytes in plane q, an array of uint4 */
   uint32_t group, scale_bytes;    /* values of k that share words of plane scale, an array of uint; a multiple of block */
 
-  /* Packs `values` values of one row of the file: a group, or half a one at the end of a row.  Each further uint4 of plane
-   * q, and each further word of plane scale, lies one row of its plane (`rows` of them) behind the last. */
-  void (*pack)(unsigned char *q, unsigned char *scale, size_t rows, const unsigned char *src, uint32_t values);
+  /* Packs `values` values (a group, or half a one at the end of a row) of n_rows rows of the file, row_bytes apart, to where
+   * `to` points: a row of the planes each.  Each further uint4, or word of plane scale, of a row lies to.rows behind. */
+  void (*pack)(struct repack_planes to, const unsigned char *src, size_t row_bytes, uint32_t n_rows, uint32_t values);
 };
 
 const struct repack_type *repack_find(uint32_t type);   /* NULL: no kernel */
