@@ -141,11 +141,12 @@ START_TEST(ram_is_not_promised_twice) {
     size &= ~(uint64_t)(VIEW_ALIGN - 1);
     int n = 0;
     while (n < MOST && buffer_create(&b[n], d, PLACE_HOST, size, "promise") == LRQK_OK) n++;
-    log_capture_expect(&captured, "promise", "RAM");
+    bool driver = strstr(captured.text, " of heap ");   /* a limit of its own, below RAM (SwiftShader) */
+    log_capture_expect(&captured, "promise", driver ? "asked" : "RAM");
     ck_assert(captured.hint[0]);
     captured.errors = 0;
     ck_assert_uint_le(d->placed[PLACE_HOST], d->caps.info.memory[0].bytes);
-    ck_assert_uint_ge(d->placed[PLACE_HOST] + size, d->caps.info.memory[0].bytes);
+    if (!driver) ck_assert_uint_ge(d->placed[PLACE_HOST] + size, d->caps.info.memory[0].bytes);
     while (n) buffer_destroy(&b[--n]);
   }
   close_clean(d);

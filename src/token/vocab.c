@@ -137,7 +137,8 @@ uint32_t vocab_special(const struct vocab *v, const char *s, size_t len, bool co
 static enum lrqk_status array(const struct gguf *g, const char *key, bool required, bool strings, const struct gguf_key **out) {
   const struct gguf_key *k = gguf_find(g, key);
   *out = k;
-  if (!k) return required ? fail(&g->log, LRQK_MODEL, "%s: %s is missing", g->path, key) : LRQK_OK;
+  if (!k && !required) return LRQK_OK;
+  if (!k) return fail(&g->log, LRQK_MODEL, "%s: %s is missing, expected an array of %s", g->path, key, strings ? "strings" : "numbers");
   if (k->type != GGUF_ARRAY || (k->element == GGUF_STRING) != strings || k->element == GGUF_ARRAY)
     return fail(&g->log, LRQK_MODEL, "%s: %s: found %s%s, expected an array of %s", g->path, key,
         k->type == GGUF_ARRAY ? "an array of " : "", gguf_type_name(k->type == GGUF_ARRAY ? k->element : k->type),
@@ -152,8 +153,8 @@ static enum lrqk_status load_tokens(struct vocab *v, const struct gguf *g, uint3
     return fail(&g->log, LRQK_MODEL, "%s: tokenizer.ggml.tokens: found %llu tokens, expected %u, the rows of the embedding", g->path,
                 (unsigned long long)k->count, n_vocab);
   uint32_t size = k->count < INT32_MAX ? table_size(k->count) : 0;
-  if (!k->count || !size) return fail(&g->log, LRQK_MODEL, "%s: tokenizer.ggml.tokens: found %llu tokens", g->path,
-      (unsigned long long)k->count);
+  if (!k->count || !size) return fail(&g->log, LRQK_MODEL, "%s: tokenizer.ggml.tokens: found %llu tokens, expected 1 to %d",
+      g->path, (unsigned long long)k->count, INT32_MAX / 2);
   v->n = (uint32_t)k->count;
   v->tokens = mem_alloc(v->n, sizeof *v->tokens);
   v->names = mem_alloc(size, sizeof *v->names);

@@ -117,7 +117,9 @@ static enum lrqk_status import(struct vk *v, struct buffer *b, struct vk_buffer 
   const VkMemoryAllocateInfo info = {
     .sType = VK_STRUCTURE_TYPE_MEMORY_ALLOCATE_INFO, .pNext = &host, .allocationSize = size, .memoryTypeIndex = (uint32_t)type,
   };
-  VK_TRY(v, AllocateMemory, v->device, &info, NULL, &vb->memory);
+  VkResult r = v->AllocateMemory(v->device, &info, NULL, &vb->memory);
+  if (r == VK_ERROR_OUT_OF_DEVICE_MEMORY || r == VK_ERROR_OUT_OF_HOST_MEMORY) return no_memory(b, v->memory.memoryTypes[type].heapIndex);
+  if (r < 0) return vk_fail(v, r, "vkAllocateMemory");
   b->map = p;
   return LRQK_OK;
 }
