@@ -80,3 +80,35 @@ if [ -c /dev/full ]; then
   code=$?
   expect full-disk 1
 fi
+
+# ---- eval: chosen tokens hold the number, sinks and a window alone do not; what --out has is not run again
+filler=$here/../../tools/sample/war_and_peace.txt
+try eval-beyond eval needle -m "$M" -f "$filler" --length 9000
+try eval-print eval multikey -m "$M" --length 200 --depths 1 --print
+needle() { "$lrqk" eval needle -m "$M" -f "$filler" --length 300 --depths 1 --json -q --out "$tmp/eval.jsonl" "$@" </dev/null; }
+needle --policies full,lrqk:active=128,lite=16 >"$tmp/out" 2>"$tmp/err"
+code=$?
+check eval-found
+needle --policies full,lrqk:active=4,lite=32 >"$tmp/out" 2>"$tmp/err"
+code=$?
+expect eval-window 0
+grep -q '"policy": "lrqk:active=4,lite=32", "exact": 0, "questions": 1' "$tmp/out"
+code=$?
+expect eval-window-fails 0
+[ "$(wc -l <"$tmp/eval.jsonl")" -eq 3 ]
+code=$?
+expect eval-lines 0
+needle --policies full,lrqk:active=4,lite=32 --device nosuchdevice >"$tmp/again" 2>"$tmp/err"
+code=$?
+expect eval-again 0
+cmp "$tmp/out" "$tmp/again"
+code=$?
+expect eval-again-same 0
+head -c -2 "$tmp/eval.jsonl" >"$tmp/cut"
+mv "$tmp/cut" "$tmp/eval.jsonl"
+needle --policies full,lrqk:active=4,lite=32 --device nosuchdevice >"$tmp/out" 2>"$tmp/err"
+code=$?
+expect eval-cut 4
+needle --policies full --device nosuchdevice >"$tmp/out" 2>"$tmp/err"
+code=$?
+expect eval-cut-rest 0

@@ -199,7 +199,6 @@ static bool known(struct eval *e, size_t policy, struct tally *x) {
 
 static int keep(struct eval *e, size_t policy) {
   struct text t = {0};
-  if (!e->results.path) return 0;
   identity(e, policy, &t);
   json_tally(&t, &e->sample[policy]);
   json_field_num(&t, "decode_ms", e->sample[policy].decode_ms);
@@ -296,7 +295,7 @@ static int run_sample(struct eval *e) {
   e->u->label = NULL;
   ui_clear(e->u);
   for (size_t p = 0; p < e->n_policies && !code; p++)
-    if (e->pending[p]) code = keep(e, p);
+    if (e->pending[p] && e->results.path) code = keep(e, p);
   return code;
 }
 
@@ -356,7 +355,6 @@ static void as_json(struct eval *e, struct text *t) {
   text_add(t, "\n", 1);
 }
 
-/* The prompt of one sample, for --print. */
 static void print_text(struct eval *e, size_t n, struct text *t) {
   text_printf(t, "==== %s, length %llu, sample %llu: %s%zu tokens, %zu %s\n", e->task->name, (unsigned long long)e->recipe.length,
               (unsigned long long)e->recipe.sample, e->w.model ? "" : "about ", n, e->recipe.units, e->task->units);

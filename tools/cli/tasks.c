@@ -132,7 +132,7 @@ static void hide(struct prompt *p, const struct recipe *r, size_t start, char (*
 
 static void ask_number(struct question *q, const char *key, unsigned value, double depth) {
   snprintf(q->ask, sizeof q->ask, "\nWhat is the special magic number for %s mentioned in the provided text?", key);
-  snprintf(q->lead, sizeof q->lead, "The special magic number for %s mentioned in the provided text is", key);
+  snprintf(q->lead, sizeof q->lead, "The special magic number for %s is", key);
   snprintf(q->expect, sizeof q->expect, "%u", value);
   q->depth = depth;
 }
