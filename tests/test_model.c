@@ -48,12 +48,15 @@ static unsigned nibble_at(const unsigned char *q, size_t rows, uint32_t row, uin
   return i % 8 < 4 ? byte & 15 : byte >> 4;
 }
 
+static float int8_at(const unsigned char *q, size_t rows, uint32_t row, uint32_t i) {
+  return (float)(int8_t)q[(i / 16 * rows + row) * 16 + i % 16];
+}
+
 static float value_at(const struct linear_part *part, const unsigned char *q, const unsigned char *scale, uint32_t row, uint32_t i) {
   size_t rows = part->rows, block = i / 32;
   const unsigned char *pair = scale + (block / 2 * rows + row) * 4 + block % 2 * 2;      /* a word for two blocks */
   const unsigned char *word = scale + (i / 256 * 5 * rows + row) * 4;                    /* five words for 256 values */
   const unsigned char *of64 = word + (1 + i % 256 / 64) * rows * 4;
-  int8_t byte = (int8_t)q[(i / 16 * rows + row) * 16 + i % 16];
   uint32_t u;
   float f;
   switch (part->kernel) {
@@ -65,8 +68,8 @@ static float value_at(const struct linear_part *part, const unsigned char *q, co
       u = (uint32_t)u16_at(q + (i / 8 * rows + row) * 16 + i % 8 * 2) << 16;
       memcpy(&f, &u, 4);
       return f;
-    case KERNEL_MATMUL_Q8_0: return half_to_float(u16_at(pair)) * (float)byte;
-    case KERNEL_MATMUL_Q6_K: return half_to_float(u16_at(word)) * (float)(int8_t)of64[i % 64 / 16] * (float)byte;
+    case KERNEL_MATMUL_Q8_0: return half_to_float(u16_at(pair)) * int8_at(q, rows, row, i);
+    case KERNEL_MATMUL_Q6_K: return half_to_float(u16_at(word)) * (float)(int8_t)of64[i % 64 / 16] * int8_at(q, rows, row, i);
     case KERNEL_MATMUL_Q4_0: return half_to_float(u16_at(pair)) * ((float)nibble_at(q, rows, row, i) - 8);
     case KERNEL_MATMUL_Q4_1:
       word = scale + (block * rows + row) * 4;
