@@ -100,7 +100,7 @@ static int tokens(struct eval *e, size_t *out) {
 
 /* Builds with the most units that fit into the length: the first units that do not are found by doubling. */
 static int fit(struct eval *e) {
-  size_t least = e->task->min_units + e->recipe.depths, low = least, high = 0, units = least, n;
+  size_t least = e->task->min_units + (e->task->number ? e->recipe.depths : 0), low = least, high = 0, units = least, n;
   while (!high || high - low > 1) {
     int code = build(e, units);
     if (!code) code = tokens(e, &n);

@@ -36,7 +36,7 @@ struct task {
   const char *name, *unit;         /* unit: what is counted as right besides whole answers */
   const char *units;               /* what a unit of the recipe is */
   bool filler, number;             /* needs a filler; the answer is one number */
-  size_t min_units;                /* besides one for each question */
+  size_t min_units;                /* besides one for each question about a number */
   size_t answer_tokens;            /* most tokens to generate, for a model whose digits are tokens */
   void (*build)(struct prompt *p, const struct recipe *r, uint64_t random);
 };
