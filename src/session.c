@@ -132,7 +132,8 @@ enum lrqk_status lrqk_session_copy(lrqk_session *to, lrqk_session *from) {
   const struct log *log = &to->engine->model->log;
   if (to->engine != from->engine || to->n_ctx != from->n_ctx) return fail(log, LRQK_USAGE, "a session is copied to one of the same engine and context");
   if (to->length) return fail(log, LRQK_USAGE, "a session is copied to one without tokens, this one has %u", to->length);
-  if (!attention_can_lend(from->attention)) return fail(log, LRQK_USAGE, "only a session of policy lrqk without dense layers can be copied");
+  if (!attention_can_lend(from->attention, to->attention))
+    return fail(log, LRQK_USAGE, "only a session of policy lrqk without dense layers, with option lend or the same proxy, can be copied");
   to->attention->ops->adopt(to->attention, from->attention, from->length);
   TRY(device_submit(to->engine->dev, NULL));
   TRY(device_wait(to->engine->dev, 0));

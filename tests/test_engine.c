@@ -131,7 +131,8 @@ START_TEST(all_active_equals_full) {
   static const char *const options[] = {
     "attention=offload", "attention=lrqk active=128 lite=16", "attention=lrqk active=128 lite=16 rank=4 proxy-type=fp16 dense-layers=none",
     "attention=lrqk active=128 lite=1 group=none sinks=0 dense-layers=1", "attention=lrqk active=100 lite=50 group=max dense-layers=0-1",
-    "attention=lrqk active=1 lite=200 sinks=0 dense-layers=none"
+    "attention=lrqk active=1 lite=200 sinks=0 dense-layers=none",
+    "attention=lrqk proxy=gram active=100 lite=20 group=max"
   };
   const struct device_options dev = { .select = devices[_i / 3] };
   struct rig r = rig_open(shapes[_i % 3], &dev);
@@ -152,11 +153,12 @@ END_TEST
 /* Far more candidates than active tokens: the active rows equal the host rows at every step, and running the same
  * thing again gives the same bits.  The text grows through k + w in decode and starts beyond it. */
 START_TEST(rows_and_bits) {
-  static const char *const options[] = { "active=32 lite=8", "active=40 lite=8 group=max proxy-type=fp16 rank=8", "active=24 lite=3 group=none dense-layers=none" };
+  static const char *const options[] = { "active=32 lite=8", "active=40 lite=8 group=max proxy-type=fp16 rank=8", "active=24 lite=3 group=none dense-layers=none",
+                                         "proxy=gram active=32 lite=8", "proxy=gram mean-key=off active=24 lite=3 group=none proxy-type=fp16 dense-layers=none" };
   const struct device_options dev = { .select = devices[_i / 2] };
   struct rig r = rig_open(_i % 2 ? &shape_mha : &shape_gqa, &dev);
   int32_t *ids = text_ids(700, 2);
-  for (size_t i = 0; i < 3; i++) {
+  for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
     for (size_t prompt = 20; prompt <= 600; prompt += 580) {
       size_t steps = prompt == 20 ? 60 : 24;
       float *a = run_options(&r, options[i], ids, prompt, 1, steps, true), *b = run_options(&r, options[i], ids, prompt, 1, steps, false);
@@ -172,11 +174,12 @@ END_TEST
 
 /* A prompt in parts, on top of each other, gives what it gives at once: exact attention over everything so far. */
 START_TEST(prompt_in_parts) {
-  static const char *const options[] = { "attention=full", "attention=offload", "active=64 lite=8", "active=64 lite=8 dense-layers=none group=none" };
+  static const char *const options[] = { "attention=full", "attention=offload", "active=64 lite=8", "active=64 lite=8 dense-layers=none group=none",
+                                         "proxy=gram active=64 lite=8", "proxy=gram active=64 lite=8 rank=16 mean-key=off proxy-type=fp16" };
   const struct device_options dev = { .select = devices[_i] };
   struct rig r = rig_open(&shape_gqa, &dev);
   int32_t *ids = text_ids(400, 3);
-  for (size_t i = 0; i < 4; i++) {
+  for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
     float *one = run_options(&r, options[i], ids, 301, 1, 12, false);
     for (size_t parts = 2; parts <= 3; parts++) {
       float *x = run_options(&r, options[i], ids, 301, parts, 12, true);
@@ -192,10 +195,11 @@ END_TEST
 
 /* Decode, then another prompt, then decode: rows, maps and proxies stay right. */
 START_TEST(prompt_after_decode) {
-  const struct device_options dev = { .select = devices[_i] };
+  const struct device_options dev = { .select = devices[_i / 2] };
   struct rig r = rig_open(&shape_gqa, &dev);
   int32_t *ids = text_ids(500, 4);
-  lrqk_session *s = session(&r, "active=32 lite=8"), *all = session(&r, "active=300 lite=8"), *full = session(&r, "attention=full");
+  lrqk_session *s = session(&r, _i % 2 ? "proxy=gram active=32 lite=8" : "active=32 lite=8");
+  lrqk_session *all = session(&r, _i % 2 ? "proxy=gram active=300 lite=8" : "active=300 lite=8"), *full = session(&r, "attention=full");
   free(run(s, ids, 100, 1, 10, true));
   free(run(all, ids, 100, 1, 10, true));
   free(run(full, ids, 110, 1, 0, false));
@@ -216,17 +220,18 @@ END_TEST
 
 /* Small limits cut KV rows, proxies and weights into pages and slabs: the same as without (vulkan: both loaders). */
 START_TEST(pages_and_slabs) {
-  static const char *const options[] = { "attention=full", "attention=offload", "active=48 lite=8", "active=48 lite=8 group=none proxy-type=fp16" };
+  static const char *const options[] = { "attention=full", "attention=offload", "active=48 lite=8", "active=48 lite=8 group=none proxy-type=fp16",
+                                         "proxy=gram active=48 lite=8" };
   const struct device_options whole = { .select = devices[first], .texel = _i ? 1 : -1 };
   struct device_options cut = whole;
   cut.max_binding = 512 * 2 * 32 * 4;   /* one page of 512 tokens of the GQA shape */
   int32_t *ids = text_ids(1300, 5);
-  float *want[4];
+  float *want[5];
   struct rig r = rig_open(&shape_gqa, &whole);
-  for (size_t i = 0; i < 4; i++) want[i] = run_options(&r, options[i], ids, 1100, 1, 8, false);
+  for (size_t i = 0; i < 5; i++) want[i] = run_options(&r, options[i], ids, 1100, 1, 8, false);
   rig_close(&r);
   r = rig_open(&shape_gqa, &cut);
-  for (size_t i = 0; i < 4; i++) {
+  for (size_t i = 0; i < 5; i++) {
     float *x = run_options(&r, options[i], ids, 1100, 1, 8, i > 1);
     check_close(x, want[i], 9, 1e-8, options[i]);
     free(x);
@@ -259,11 +264,19 @@ END_TEST
 /* A text that was prefilled once goes on under any policy as if it had been prefilled there: the same bits. */
 START_TEST(copied_sessions) {
   static const char *const options[] = { "attention=full", "attention=offload", "active=64 lite=8", "active=64 lite=8 dense-layers=none group=none",
-                                         "active=500 lite=8" };
-  const struct device_options dev = { .select = devices[_i] };
+                                         "active=500 lite=8", "proxy=gram active=64 lite=8",
+                                         "proxy=gram active=64 lite=8 dense-layers=none group=none mean-key=off horizon=64" };
+  const struct device_options dev = { .select = devices[_i / 2] };
   struct rig r = rig_open(&shape_gqa, &dev);
   int32_t *ids = text_ids(400, 12);
-  lrqk_session *from = session(&r, "active=8 lite=1 sinks=0 dense-layers=none");
+  struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = CTX };
+  o.cache.active = 8;
+  o.cache.lite = 1;
+  o.cache.sinks = o.cache.dense[0] = 0;
+  o.cache.lend = true;
+  if (_i % 2) o.cache.proxy = LRQK_PROXY_GRAM;
+  lrqk_session *from;
+  ck_assert_int_eq(lrqk_session_open(&from, r.engine, &o), LRQK_OK);
   ck_assert_int_eq(lrqk_session_prefill(from, ids, 301, 0, NULL, NULL), LRQK_OK);
   for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
     lrqk_session *to = session(&r, options[i]);
@@ -293,6 +306,7 @@ static bool stop_later(void *ud, enum lrqk_phase phase, uint64_t done, uint64_t 
 
 /* A prompt that is stopped anywhere leaves the session as it was. */
 START_TEST(interrupted_prefill) {
+  const char *const options = _i ? "proxy=gram active=32 lite=8" : "active=32 lite=8";
   const struct device_options dev = { .select = devices[first] };
   struct rig r = rig_open(&shape_gqa, &dev);
   int32_t *ids = text_ids(400, 7);
@@ -301,7 +315,8 @@ START_TEST(interrupted_prefill) {
     struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = CTX, .progress = stop_later, .progress_ud = &st };
     o.cache.active = 32;
     o.cache.lite = 8;
-    lrqk_session *s, *clean = session(&r, "active=32 lite=8");
+    o.cache.proxy = _i ? LRQK_PROXY_GRAM : LRQK_PROXY_PAIRS;
+    lrqk_session *s, *clean = session(&r, options);
     ck_assert_int_eq(lrqk_session_open(&s, r.engine, &o), LRQK_OK);
     ck_assert_int_eq(lrqk_session_prefill(s, ids, 100, 0, NULL, NULL), LRQK_OK);
     st.left = stop;
@@ -400,8 +415,12 @@ START_TEST(bad_calls) {
   ck_assert_int_eq(lrqk_session_prefill(s, ids, 64, 0, NULL, NULL), LRQK_OK);
   ck_assert_int_eq(lrqk_session_decode(s, 1), LRQK_PROMPT);
   lrqk_session_close(s);
+  lrqk_session *pairs = session(&r, "dense-layers=none"), *gram = session(&r, "proxy=gram");
+  ck_assert_int_eq(lrqk_session_copy(gram, pairs), LRQK_USAGE);        /* it has no Grams, not being opened to lend */
+  lrqk_session_close(pairs);
+  lrqk_session_close(gram);
   struct lrqk_cache_options c = lrqk_cache_defaults();
-  static const char *const wrong[][2] = { { "rank", "6" }, { "rank", "x" }, { "active", "0" }, { "lite", "0" }, { "group", "mean" }, { "proxy", "svd" },
+  static const char *const wrong[][2] = { { "rank", "6" }, { "rank", "x" }, { "active", "0" }, { "lite", "0" }, { "group", "mean" }, { "proxy", "svd" }, { "mean-key", "yes" }, { "horizon", "0" }, { "iters", "0" }, { "tol", "-1" }, { "tol", "x" },
                                           { "dense-layers", "3-1" }, { "dense-layers", "1,," }, { "dense-layers", "600" }, { "sinks", "-1" }, { "width", "1" } };
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) ck_assert_int_eq(lrqk_cache_set(&c, wrong[i][0], wrong[i][1], silent, NULL), LRQK_USAGE);
   ck_assert_int_eq(lrqk_cache_set(&c, "dense-layers", "0,3-5,70", silent, NULL), LRQK_OK);
@@ -424,11 +443,11 @@ int main(void) {
   tcase_add_loop_test(t, all_active_equals_full, 3 * first, 6);
   tcase_add_loop_test(t, rows_and_bits, 2 * first, 4);
   tcase_add_loop_test(t, prompt_in_parts, first, 2);
-  tcase_add_loop_test(t, prompt_after_decode, first, 2);
+  tcase_add_loop_test(t, prompt_after_decode, 2 * first, 4);
   tcase_add_loop_test(t, pages_and_slabs, 0, first || !test_texel_loads() ? 1 : 2);
   if (!first) tcase_add_loop_test(t, devices_agree, 0, 3);
-  tcase_add_loop_test(t, copied_sessions, first, 2);
-  tcase_add_test(t, interrupted_prefill);
+  tcase_add_loop_test(t, copied_sessions, 2 * first, 4);
+  tcase_add_loop_test(t, interrupted_prefill, 0, 2);
   tcase_add_loop_test(t, logits_of_all_positions, first, 2);
   tcase_add_test(t, figures);
   tcase_add_test(t, bad_calls);

@@ -287,13 +287,16 @@ END_TEST
 struct shape {
   uint32_t hk, g, none, bits, rw, n, page, wg, tn, parts_per_page, sinks;
   float offset;                /* of all scores: a key bias */
+  bool mean;                   /* scores of a mean key are added */
 };
 
 static const struct shape shapes_of_scores[] = {
-  { 3, 3, 0, 8, 2, 500, 512, 8, 8, 4, 4, 0 },    { 3, 3, 0, 16, 4, 513, 256, 8, 8, 1, 4, 200 }, { 2, 3, 1, 8, 2, 777, 512, 8, 8, 2, 0, 0 },
-  { 1, 8, 0, 8, 1, 321, 128, 8, 4, 2, 1, -300 }, { 2, 8, 0, 16, 1, 100, 128, 8, 4, 4, 9, 0 },   { 2, 1, 0, 8, 8, 1, 64, 8, 8, 1, 4, 0 },
-  { 1, 5, 0, 16, 8, 1000, 512, 64, 4, 2, 4, 0 }, { 2, 2, 1, 16, 2, 255, 128, 8, 8, 2, 4, 50 },
-  { 1, 4, 0, 8, 4, 4097, 4096, 64, 8, 4, 4, 600 },
+  { 3, 3, 0, 8, 2, 500, 512, 8, 8, 4, 4, 0, false }, { 3, 3, 0, 16, 4, 513, 256, 8, 8, 1, 4, 200, false },
+  { 2, 3, 1, 8, 2, 777, 512, 8, 8, 2, 0, 0, false }, { 1, 8, 0, 8, 1, 321, 128, 8, 4, 2, 1, -300, false },
+  { 2, 8, 0, 16, 1, 100, 128, 8, 4, 4, 9, 0, false }, { 2, 1, 0, 8, 8, 1, 64, 8, 8, 1, 4, 0, false },
+  { 1, 5, 0, 16, 8, 1000, 512, 64, 4, 2, 4, 0, false }, { 2, 2, 1, 16, 2, 255, 128, 8, 8, 2, 4, 50, false },
+  { 1, 4, 0, 8, 4, 4097, 4096, 64, 8, 4, 4, 600, false }, { 3, 3, 0, 8, 1, 501, 512, 8, 8, 4, 4, 0, true },
+  { 2, 3, 1, 16, 2, 777, 256, 8, 8, 2, 4, 0, true }, { 1, 8, 0, 8, 2, 322, 128, 64, 4, 1, 4, 0, true },
 };
 enum { N_SCORINGS = sizeof shapes_of_scores / sizeof *shapes_of_scores };
 
@@ -303,6 +306,7 @@ struct scoring {
   const float *q;              /* [Hq][values] */
   const char *px;              /* pages of [hk][page][rw*16] */
   const uint16_t *sc;          /* pages of [hk][page] */
+  const float *mean;           /* [Hq][cap], or NULL */
   double *score;               /* [Hq][n] */
 };
 
@@ -327,6 +331,7 @@ static struct scoring scoring_of(int i) {
     }
   }
   s.q = q, s.px = (char *)px, s.sc = sc;
+  if (f->mean) s.mean = random_floats((size_t)hq * s.cap, -4, 4);
   s.score = test_memory((size_t)hq * s.n, sizeof *s.score);
   for (uint32_t j = 0; j < hq; j++)
     for (uint32_t t = 0; t < s.n; t++) {
@@ -334,7 +339,7 @@ static struct scoring scoring_of(int i) {
       double sum = 0;
       for (uint32_t v = 0; v < values; v++)
         sum += (double)q[j * values + v] * (s.bits == 8 ? ((int8_t *)px)[row * values + v] : half_to_float(px[row * values + v]));
-      s.score[(size_t)j * s.n + t] = s.bits == 8 ? sum * half_to_float(sc[row]) : sum;
+      s.score[(size_t)j * s.n + t] = (s.bits == 8 ? sum * half_to_float(sc[row]) : sum) + (s.mean ? s.mean[(size_t)j * s.cap + t] : 0);
     }
   return s;
 }
@@ -351,14 +356,17 @@ static void run_stat(const struct scoring *s, float *ml, uint32_t *score) {
     struct view q = put(&b, s->q, (size_t)s->hk * s->g * s->rw * (s->bits == 8 ? 64 : 32)), step = put(&b, words, sizeof words);
     struct view m = put(&b, canary_words(ml_words(s) * 4), ml_words(s) * 4);
     struct view v = put(&b, canary_words(score_words(s) * 4), score_words(s) * 4);
-    enum kernel_id id = s->bits == 8 ? KERNEL_SCORE_STAT_I8 : KERNEL_SCORE_STAT_F16;
-    const struct kernel *k = kernel_of(&b, id, SPEC(s->wg, s->heads, s->rw, s->tn));
+    enum kernel_id plain = s->bits == 8 ? KERNEL_SCORE_STAT_I8 : KERNEL_SCORE_STAT_F16;
+    enum kernel_id added = s->bits == 8 ? KERNEL_SCORE_STAT_I8_MEAN : KERNEL_SCORE_STAT_F16_MEAN;
+    const struct kernel *k = kernel_of(&b, s->mean ? added : plain, SPEC(s->wg, s->heads, s->rw, s->tn));
+    struct view mean = s->mean ? put(&b, s->mean, (size_t)s->hk * s->g * s->cap * 4) : q;
     for (uint32_t page = 0; page * s->page < s->n; page++) {
       struct score_stat_params p = { .per = s->per, .cap = s->cap, .page = s->page, .page0 = page * s->page, .parts = s->parts,
                                      .share = s->share, .n_at = STEP_CAND };
       struct view px = put(&b, s->px + page * page_rows * s->rw * 16, page_rows * s->rw * 16);
       struct view sc = put(&b, s->sc + page * page_rows, page_rows * 2);
-      DISPATCH(b.dev, k, ceil_div(min_u32(s->n - p.page0, s->page), s->per), s->lists, 1, &p, q, px, s->bits == 8 ? sc : px, m, v, step);
+      const struct view views[] = { q, px, s->bits == 8 ? sc : px, m, v, step, mean };
+      device_dispatch(b.dev, k, ceil_div(min_u32(s->n - p.page0, s->page), s->per), s->lists, 1, views, s->mean ? 7 : 6, &p, sizeof p);
     }
     memcpy(ml + i * ml_words(s), take(&b, m), ml_words(s) * 4);
     memcpy(score + i * score_words(s), take(&b, v), score_words(s) * 4);

@@ -184,7 +184,7 @@ void lrqk_engine_device(const lrqk_engine *e, struct lrqk_device_info *out);
 
 enum lrqk_policy { LRQK_POLICY_FULL, LRQK_POLICY_OFFLOAD, LRQK_POLICY_LRQK };
 enum lrqk_group { LRQK_GROUP_SUM, LRQK_GROUP_MAX, LRQK_GROUP_NONE };
-enum lrqk_proxy { LRQK_PROXY_PAIRS };
+enum lrqk_proxy { LRQK_PROXY_PAIRS, LRQK_PROXY_GRAM };
 enum lrqk_proxy_type { LRQK_PROXY_INT8, LRQK_PROXY_FP16 };
 
 /* Where the KV cache lies and which of it a decode step reads.  Symbols as in the paper: r, k, w. */
@@ -193,16 +193,22 @@ struct lrqk_cache_options {
   enum lrqk_proxy proxy;
   enum lrqk_proxy_type proxy_type;
   enum lrqk_group group;
-  uint32_t rank;          /* r: numbers per token and KV head, a multiple of 4; 0 = half the head size */
+  uint32_t rank;          /* r: numbers per token and KV head, a multiple of 4; 0 = half the head size (pairs), a quarter of it (gram) */
   uint32_t active;        /* k: tokens chosen by score per KV head, sinks among them */
   uint32_t lite;          /* w: the newest tokens, always on the device */
   bool tail;              /* the attention mass of tokens that were not chosen, as the proxies estimate it, goes to the mean
                              value row (SparQ Attention, arXiv 2312.04985); false: it is dropped, as LRQK publishes */
   uint32_t sinks;         /* first tokens of the text that are always chosen */
+  bool mean_key;          /* gram: the mean key's score by position is taken apart, only the rest is factored */
+  uint32_t horizon;       /* gram: positions after the prompt that the factors are made for */
+  uint32_t iters;         /* gram: the most iterations of the solver */
+  double tol;             /* gram: it stops when the mean squared change of a factor falls below this; 0: never */
+  bool lend;              /* keeps the sums of every proxy, so that the session can be copied to one with another proxy */
   uint64_t dense[8];      /* bit i: layer i keeps all its KV on the device and attends to all of it */
 };
 
-/* policy lrqk, proxy pairs, int8, group sum, rank 0, active 2048, lite 64, sinks 4, tail, layer 0 dense */
+/* policy lrqk, proxy pairs, int8, group sum, rank 0, mean key, horizon 1024, iters 16, tol 0, active 2048, lite 64, sinks 4,
+ * tail, layer 0 dense */
 struct lrqk_cache_options lrqk_cache_defaults(void);
 
 /* Sets one option by the name it has on the command line ("rank", "dense-layers", ...) from its text.
@@ -236,8 +242,8 @@ enum lrqk_status lrqk_session_prefill(lrqk_session *s, const int32_t *ids, size_
 enum lrqk_status lrqk_session_decode(lrqk_session *s, int32_t id);
 
 /* Makes `to`, a session without tokens on the same engine, hold the text of `from` as if it had been prefilled there: one
- * prefill for many policies.  LRQK_USAGE unless `from` has policy lrqk without dense layers (its host memory has all rows,
- * its device all sums) and `to` the room and the same context. */
+ * prefill for many policies.  LRQK_USAGE unless `from` has policy lrqk without dense layers (its host memory has all rows)
+ * and lend or the proxy of `to` (its device has the sums), and `to` the room and the same context. */
 enum lrqk_status lrqk_session_copy(lrqk_session *to, lrqk_session *from);
 
 const float *lrqk_session_logits(const lrqk_session *s);   /* [n_vocab], of the last token; NULL before the first */

@@ -16,7 +16,8 @@ static const struct attention_ops *const policies[] = {
 
 struct lrqk_cache_options lrqk_cache_defaults(void) {
   return (struct lrqk_cache_options){ .policy = LRQK_POLICY_LRQK, .proxy = LRQK_PROXY_PAIRS, .proxy_type = LRQK_PROXY_INT8, .group = LRQK_GROUP_SUM,
-                                      .active = 2048, .lite = 64, .sinks = 4, .tail = true, .dense = { 1 } };
+                                      .active = 2048, .lite = 64, .sinks = 4, .tail = true, .dense = { 1 },
+                                      .mean_key = true, .horizon = 1024, .iters = 16 };
 }
 
 /* Residency has one workgroup per list, whose lanes own 32 tokens each. */
@@ -28,7 +29,7 @@ static uint32_t most_active(const struct device *dev) {
 static enum lrqk_status check_lrqk(struct lrqk_cache_options *o, struct device *dev, const struct hparams *hp, uint32_t n_ctx) {
   const struct log *log = &dev->log;
   uint32_t g = hp->n_heads / hp->n_kv_heads;
-  if (!o->rank) o->rank = hp->head_size / 2 / 4 * 4;
+  if (!o->rank) o->rank = hp->head_size / (o->proxy == LRQK_PROXY_GRAM && hp->head_size >= 16 ? 4 : 2) / 4 * 4;
   if (o->rank > hp->head_size) return fail(log, LRQK_USAGE, "rank %u is larger than the head size %u of this model", o->rank, hp->head_size);
   if (o->sinks > o->active) return fail(log, LRQK_USAGE, "sinks %u do not fit into active %u, which counts them", o->sinks, o->active);
   if (o->active > n_ctx) o->active = n_ctx;
@@ -74,10 +75,11 @@ void attention_step(struct attention *a, uint32_t t, uint32_t *words) {
   if (a->ops->step) a->ops->step(a, t, words);
 }
 
-bool attention_can_lend(const struct attention *a) {
+bool attention_can_lend(const struct attention *a, const struct attention *to) {
   bool dense = false;
   for (uint32_t i = 0; i < a->core.hp->n_layers; i++) dense = dense || attention_is_dense(&a->opt, i);
-  return a->ops == &attention_lrqk && !dense;
+  bool sums = a->opt.lend || to->ops != &attention_lrqk || a->opt.proxy == to->opt.proxy;
+  return a->ops == &attention_lrqk && !dense && sums;
 }
 
 /* ---- options by name */
@@ -118,8 +120,9 @@ static bool parse_layers(const char *s, uint64_t bits[8]) {
 }
 
 enum lrqk_status lrqk_cache_set(struct lrqk_cache_options *o, const char *key, const char *value, lrqk_log_fn fn, void *ud) {
-  static const char *const policy[] = { "full", "offload", "lrqk" }, *const proxy[] = { "pairs" }, *const type[] = { "int8", "fp16" },
-                    *const group[] = { "sum", "max", "none" }, *const tail[] = { "mean", "none" };
+  static const char *const policy[] = { "full", "offload", "lrqk" }, *const proxy[] = { "pairs", "gram" },
+                    *const type[] = { "int8", "fp16" }, *const group[] = { "sum", "max", "none" }, *const off_on[] = { "off", "on" },
+                    *const tail[] = { "mean", "none" };
   const struct log log = { fn, ud };
   const char *expected;
   int i = 0;
@@ -128,8 +131,8 @@ enum lrqk_status lrqk_cache_set(struct lrqk_cache_options *o, const char *key, c
     expected = "full, offload or lrqk";
     if ((ok = parse_word(value, policy, 3, &i))) o->policy = (enum lrqk_policy)i;
   } else if (!strcmp(key, "proxy")) {
-    expected = "pairs";
-    if ((ok = parse_word(value, proxy, 1, &i))) o->proxy = (enum lrqk_proxy)i;
+    expected = "pairs or gram";
+    if ((ok = parse_word(value, proxy, 2, &i))) o->proxy = (enum lrqk_proxy)i;
   } else if (!strcmp(key, "proxy-type")) {
     expected = "int8 or fp16";
     if ((ok = parse_word(value, type, 2, &i))) o->proxy_type = (enum lrqk_proxy_type)i;
@@ -140,6 +143,20 @@ enum lrqk_status lrqk_cache_set(struct lrqk_cache_options *o, const char *key, c
     expected = "a multiple of 4 from 4 to 512";
     uint32_t r;
     if ((ok = parse_u32(value, 4, 512, &r) && r % 4 == 0)) o->rank = r;
+  } else if (!strcmp(key, "mean-key")) {
+    expected = "on or off";
+    if ((ok = parse_word(value, off_on, 2, &i))) o->mean_key = i;
+  } else if (!strcmp(key, "horizon")) {
+    expected = "a number from 1 on";
+    ok = parse_u32(value, 1, 1u << 30, &o->horizon);
+  } else if (!strcmp(key, "iters")) {
+    expected = "a number from 1 to 1000";
+    ok = parse_u32(value, 1, 1000, &o->iters);
+  } else if (!strcmp(key, "tol")) {
+    expected = "a number from 0 on";
+    char *end;
+    double x = strtod(value, &end);
+    if ((ok = ((*value >= '0' && *value <= '9') || *value == '.') && end != value && !*end && x <= 1e30)) o->tol = x;
   } else if (!strcmp(key, "active")) {
     expected = "a number from 1 on";
     ok = parse_u32(value, 1, 1u << 30, &o->active);
@@ -156,7 +173,8 @@ enum lrqk_status lrqk_cache_set(struct lrqk_cache_options *o, const char *key, c
     expected = "none, or layers such as 0,3-5 (0 to 511)";
     ok = parse_layers(value, o->dense);
   } else {
-    return fail(&log, LRQK_USAGE, "unknown cache option '%s'; known are attention, proxy, proxy-type, group, rank, active, lite, sinks, tail, dense-layers", key);
+    return fail(&log, LRQK_USAGE, "unknown cache option '%s'; known are attention, proxy, proxy-type, group, rank, mean-key, horizon, "
+                "iters, tol, active, lite, sinks, tail, dense-layers", key);
   }
   return ok ? LRQK_OK : fail(&log, LRQK_USAGE, "%s: '%s' is not %s", key, value, expected);
 }

@@ -28,7 +28,7 @@ struct attention_ops {
   void (*rewind)(struct attention *a, uint32_t l); /* optional: the prompt was cut short, the cache holds l tokens as at mark */
 
   /* The exact rows of a layer; and l tokens taken over from another policy's cache on the same device, which holds them
-   * with all sums (a lrqk cache without dense layers). */
+   * with all sums (attention_can_lend). */
   const struct kv_rows *(*rows)(struct attention *a, uint32_t layer);
   void (*adopt)(struct attention *a, struct attention *from, uint32_t l);
 
@@ -56,8 +56,8 @@ void attention_step(struct attention *a, uint32_t t, uint32_t *words);
 
 extern const struct attention_ops attention_full, attention_offload, attention_lrqk;
 
-/* Whether adopt can take from it. */
-bool attention_can_lend(const struct attention *a);
+/* Whether `to` can adopt from it. */
+bool attention_can_lend(const struct attention *a, const struct attention *to);
 
 static inline bool attention_is_dense(const struct lrqk_cache_options *o, uint32_t layer) { return o->dense[layer / 64] >> (layer % 64) & 1; }
 

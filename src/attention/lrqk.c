@@ -4,6 +4,7 @@
  * what policy full does. */
 #include "attention/attention.h"
 #include "attention/full.h"
+#include "attention/gram.h"
 #include "attention/select.h"
 #include "base/mem.h"
 #include "cache/residency.h"
@@ -16,6 +17,7 @@ struct lrqk_layer {
   struct kv_rows rows;            /* exact rows: DEVICE in a dense layer, else HOST */
   struct proxy proxy;
   struct view values, values_kept;   /* [hk][d] float: sum of all value rows; kept: as it was at lrqk_mark */
+  struct gram gram;
   struct active active;
 };
 
@@ -25,6 +27,8 @@ struct lrqk {
   struct kv_rows work;            /* DEVICE: the rows of the sparse layer that prefill works on */
   struct attn_decode all, some;   /* over a dense layer, over active rows */
   struct proxy_shape proxies;
+  struct gram_shape grams;
+  uint32_t pending;               /* decoded tokens that are not in the Gram sums yet */
   struct active_shape actives;
   struct selector selector;
   const struct kernel *append, *value_sum;
@@ -45,6 +49,7 @@ static enum lrqk_status layer_init(struct lrqk *f, struct lrqk_layer *y, uint32_
   TRY(proxy_init(&y->proxy, &f->proxies, c, &f->pool));
   TRY(pool_alloc(&y->values, &f->pool, (uint64_t)c->hk * c->d * 4));
   TRY(pool_alloc(&y->values_kept, &f->pool, (uint64_t)c->hk * c->d * 4));
+  TRY(gram_init(&y->gram, &f->grams, &f->pool));
   return active_init(&y->active, &f->actives, &f->pool);
 }
 
@@ -57,6 +62,7 @@ static enum lrqk_status lrqk_init(struct attention *a) {
   pool_init(&f->pool, c->dev, PLACE_DEVICE, "proxies and active rows", 8u << 20);
   pool_init(&f->scratch, c->dev, PLACE_DEVICE, "decode scratch", 1u << 20);
   TRY(proxy_shape_init(&f->proxies, c, o));
+  TRY(gram_shape_init(&f->grams, c, o, &f->proxies));
   TRY(selector_init(&f->selector, c, o, &f->proxies));
   const struct selector *s = &f->selector;
   TRY(active_shape_init(&f->actives, c->dev, c->step, &f->scratch, c->hk, c->d, s->lists, o->lite, o->active));
@@ -83,6 +89,7 @@ static void lrqk_destroy(struct attention *a) {
   mem_free(f->layers);
   kv_rows_destroy(&f->work);
   selector_destroy(&f->selector);
+  gram_shape_destroy(&f->grams);
   pool_destroy(&f->pool);
   pool_destroy(&f->scratch);
 }
@@ -91,11 +98,20 @@ static void lrqk_destroy(struct attention *a) {
 
 static bool needs_proxies(const struct lrqk *f, uint32_t l) { return l > f->actives.k + f->actives.w; }
 
+/* The Gram sums of all layers become those of all tokens. */
+static void add_pending(struct lrqk *f) {
+  for (uint32_t i = 0; f->pending && i < f->base.core.hp->n_layers; i++)
+    if (!f->layers[i].dense) gram_add_pending(&f->layers[i].gram, &f->grams, f->pending);
+  f->pending = 0;
+}
+
 static void lrqk_mark(struct attention *a) {
   struct lrqk *f = (struct lrqk *)a;
+  add_pending(f);
   for (uint32_t i = 0; i < a->core.hp->n_layers; i++) {
     if (f->layers[i].dense) continue;
     proxy_mark(&f->layers[i].proxy, &a->core);
+    if (f->grams.sums) gram_mark(&f->layers[i].gram, &f->grams);
     device_copy(a->core.dev, f->layers[i].values_kept, f->layers[i].values);
   }
 }
@@ -121,13 +137,24 @@ static void lrqk_prefill(struct attention *a, uint32_t layer, struct view qkv, s
   dense_prefill(c, ly->dense ? &ly->rows : &f->work, qkv, cs, t0, m, y);
   if (ly->dense) return;
   add_sums(f, ly, kv_page(&f->work, t0 / c->page), t0 % c->page, m);
+  if (f->grams.sums) gram_add(&ly->gram, &f->grams, qkv, m);
   kv_rows_copy(&ly->rows, &f->work, t0, t0 + m);
+}
+
+/* Chooses pairs or makes maps from the sums of l tokens, and the proxies of all of them. */
+static void make_proxies(struct lrqk *f, struct lrqk_layer *ly, const struct kv_rows *rows, uint32_t l) {
+  if (!f->grams.maps) {
+    proxy_build(&ly->proxy, &f->proxies, &f->base.core, rows, l);
+  } else {
+    gram_solve(&ly->gram, &f->grams, l);
+    gram_build(&ly->gram, &f->grams, &ly->proxy, rows, l);
+  }
 }
 
 /* Ring and proxies of a layer for a text of l tokens whose exact rows are given. */
 static void settle(struct lrqk *f, struct lrqk_layer *ly, const struct kv_rows *rows, uint32_t l) {
   active_fill_ring(&ly->active, &f->actives, rows, l);
-  if (needs_proxies(f, l)) proxy_build(&ly->proxy, &f->proxies, &f->base.core, rows, l);
+  if (needs_proxies(f, l)) make_proxies(f, ly, rows, l);
 }
 
 static void lrqk_prefill_end(struct attention *a, uint32_t layer, uint32_t l) {
@@ -144,6 +171,7 @@ static void lrqk_rewind(struct attention *a, uint32_t l) {
     if (ly->dense) continue;
     proxy_restore(&ly->proxy, &a->core);
     device_copy(a->core.dev, ly->values, ly->values_kept);
+    if (f->grams.sums) gram_restore(&ly->gram, &f->grams);
     settle(f, ly, &ly->rows, l);
   }
   f->proxied = needs_proxies(f, l);
@@ -153,11 +181,13 @@ static const struct kv_rows *lrqk_rows(struct attention *a, uint32_t layer) { re
 
 static void lrqk_adopt(struct attention *a, struct attention *from, uint32_t l) {
   struct lrqk *f = (struct lrqk *)a, *lender = (struct lrqk *)from;
+  add_pending(lender);
   for (uint32_t i = 0; i < a->core.hp->n_layers; i++) {
     struct lrqk_layer *ly = &f->layers[i];
     kv_rows_copy(&ly->rows, lrqk_rows(from, i), 0, l);
     if (ly->dense) continue;
-    device_copy(a->core.dev, ly->proxy.energy, lender->layers[i].proxy.energy);
+    if (f->proxies.energies) device_copy(a->core.dev, ly->proxy.energy, lender->layers[i].proxy.energy);
+    if (f->grams.sums) device_copy(a->core.dev, ly->gram.sum, lender->layers[i].gram.sum);
     device_copy(a->core.dev, ly->values, lender->layers[i].values);
     settle(f, ly, &ly->rows, l);
   }
@@ -184,10 +214,19 @@ static void append(struct lrqk *f, const struct lrqk_layer *ly, bool proxied) {
   struct attn_core *c = &f->base.core;
   uint32_t page = f->base.t / c->page;
   struct token_append_params p = { .d = c->d, .lists = f->actives.lists, .share = f->actives.share, .slots = f->actives.slots,
-                                   .page = proxy_page_tokens(c, page), .page0 = page * c->page, .rank = proxied ? f->proxies.rank : 0,
+                                   .page = proxy_page_tokens(c, page), .page0 = page * c->page,
+                                   .rank = proxied && f->proxies.pairs ? f->proxies.rank : 0,
                                    .rw = f->proxies.rw, .scale = 1.0f / sqrtf((float)c->d) };
-  DISPATCH(c->dev, f->append, f->actives.lists, 1, 1, &p, c->q, f->new_row, ly->proxy.tab, c->step, ly->active.rows, kv_page(&ly->rows, page),
+  struct view tab = f->proxies.pairs ? ly->proxy.tab : c->step;   /* not read without a rank */
+  DISPATCH(c->dev, f->append, f->actives.lists, 1, 1, &p, c->q, f->new_row, tab, c->step, ly->active.rows, kv_page(&ly->rows, page),
            ly->proxy.page[page], f->selector.queries);
+  if (proxied && f->grams.maps) gram_append(&ly->gram, &f->grams, &ly->proxy, f->new_row, f->base.t, f->selector.queries);
+}
+
+/* The new token into the Gram sums of a layer, sooner or later. */
+static void add_gram(struct lrqk *f, const struct lrqk_layer *ly, struct view qkv, bool now) {
+  gram_defer(&ly->gram, &f->grams, qkv, f->pending);
+  if (now || f->pending + 1 == GRAM_PENDING) gram_add_pending(&ly->gram, &f->grams, f->pending + 1);
 }
 
 static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, struct view cs, struct view y) {
@@ -195,20 +234,25 @@ static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, st
   struct attn_core *c = &a->core;
   struct lrqk_layer *ly = &f->layers[layer];
   uint32_t l = a->t + 1, w = f->actives.w;
+  bool crosses = needs_proxies(f, l) && !f->proxied;   /* the first candidate that cannot be taken */
   if (ly->dense) {
     dense_decode(c, &f->all, &ly->rows, a->t, qkv, cs, y);
   } else {
     attn_rope(c, qkv, cs, 1, f->new_row, 0, false);
     append(f, ly, f->proxied);
     add_sums(f, ly, f->new_row, 0, 1);
-    if (needs_proxies(f, l) && !f->proxied) {   /* the first candidate that cannot be taken: proxies from all rows so far */
-      proxy_build(&ly->proxy, &f->proxies, c, &ly->rows, l);
+    if (f->grams.sums) add_gram(f, ly, qkv, crosses);
+    if (crosses) {   /* proxies from all rows so far; `gram` reads its sums back, layer by layer, in this one step */
+      make_proxies(f, ly, &ly->rows, l);
       append(f, ly, true);
       f->bus_bytes += (uint64_t)l * c->token_bytes;
     }
     f->bus_bytes += c->token_bytes;
     if (f->count) {
-      selector_run(&f->selector, &ly->proxy, &f->proxies, f->candidates, ly->active.list[f->now]);
+      uint32_t scored = selector_scored(&f->selector, f->candidates);
+      bool mean = f->grams.maps && a->opt.mean_key && scored;
+      if (mean) gram_mean(&f->grams, scored, f->actives.lists);
+      selector_run(&f->selector, &ly->proxy, &f->proxies, mean ? &f->grams.mean : NULL, f->candidates, ly->active.list[f->now]);
       active_update(&ly->active, &f->actives, f->now, &ly->rows, f->candidates);
     }
     uint32_t rows = (l < w ? l : w) + f->count, most = f->actives.slots < c->n_ctx ? f->actives.slots : c->n_ctx;
@@ -216,7 +260,9 @@ static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, st
     attn_decode_active(c, &f->some, ly->active.rows, rows, most, tail ? f->attended : y);
     if (tail) selector_tail(&f->selector, ly->active.list[f->now], f->attended, ly->values, y);
   }
-  if (layer + 1 == c->hp->n_layers) f->proxied = needs_proxies(f, l);
+  if (layer + 1 < c->hp->n_layers) return;
+  f->proxied = needs_proxies(f, l);
+  if (f->grams.sums) f->pending = crosses ? 0 : (f->pending + 1) % GRAM_PENDING;
 }
 
 /* ---- figures and checks */
@@ -224,7 +270,8 @@ static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, st
 static enum lrqk_status lrqk_stats(struct attention *a, struct attention_stats *out) {
   struct lrqk *f = (struct lrqk *)a;
   struct attn_core *c = &a->core;
-  uint64_t chosen = 0, misses = 0, device = pool_bytes(&f->pool) + kv_rows_bytes(&f->work), host = 0;
+  uint64_t chosen = 0, misses = 0, device = pool_bytes(&f->pool) + kv_rows_bytes(&f->work);
+  uint64_t host = f->grams.sums ? pool_bytes(&f->grams.kept) : 0;
   for (uint32_t i = 0; i < c->hp->n_layers; i++) {
     struct lrqk_layer *ly = &f->layers[i];
     *(ly->dense ? &device : &host) += kv_rows_bytes(&ly->rows);

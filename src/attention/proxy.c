@@ -9,7 +9,9 @@ static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 enum lrqk_status proxy_shape_init(struct proxy_shape *s, struct attn_core *c, const struct lrqk_cache_options *o) {
   bool int8 = o->proxy_type == LRQK_PROXY_INT8;
   uint32_t neox = c->hp->rope_neox, small = c->dev->caps.cpu ? 8 : 64;
-  *s = (struct proxy_shape){ .rank = o->rank, .int8 = int8, .rw = ceil_div(o->rank, int8 ? 16 : 8), .n_pages = ceil_div(c->n_ctx, c->page) };
+  *s = (struct proxy_shape){ .rank = o->rank, .int8 = int8, .rw = ceil_div(o->rank, int8 ? 16 : 8), .n_pages = ceil_div(c->n_ctx, c->page),
+                             .pairs = o->proxy == LRQK_PROXY_PAIRS };
+  s->energies = s->pairs || o->lend;
   TRY(kernel_get(&s->energy, c->dev, KERNEL_PAIR_ENERGY, SPEC(small, neox)));
   TRY(kernel_get(&s->choose, c->dev, KERNEL_PAIR_CHOOSE, SPEC(64, neox)));
   return kernel_get(&s->build, c->dev, int8 ? KERNEL_PROXY_BUILD_I8 : KERNEL_PROXY_BUILD_F16, SPEC(small));
@@ -37,9 +39,11 @@ struct view proxy_scales(const struct proxy *p, const struct proxy_shape *s, con
 
 enum lrqk_status proxy_init(struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, struct pool *pool) {
   uint64_t energy = (uint64_t)c->hk * c->d * 4;
-  TRY(pool_alloc(&p->energy, pool, energy));
-  TRY(pool_alloc(&p->kept, pool, energy));
-  TRY(pool_alloc(&p->tab, pool, (uint64_t)c->hk * s->rank * 4));
+  if (s->energies) {
+    TRY(pool_alloc(&p->energy, pool, energy));
+    TRY(pool_alloc(&p->kept, pool, energy));
+  }
+  if (s->pairs) TRY(pool_alloc(&p->tab, pool, (uint64_t)c->hk * s->rank * 4));
   p->page = mem_alloc(s->n_pages, sizeof *p->page);
   if (!p->page) return fail(&c->dev->log, LRQK_MEMORY, "cannot allocate a list of %u proxy pages", s->n_pages);
   for (uint32_t i = 0; i < s->n_pages; i++)
@@ -53,6 +57,7 @@ void proxy_destroy(struct proxy *p) {
 }
 
 void proxy_add_energy(const struct proxy *p, const struct proxy_shape *s, struct attn_core *c, struct view kv, uint32_t row0, uint32_t m) {
+  if (!s->energies) return;
   struct pair_energy_params e = { .rows = m, .hk = c->hk, .g = c->g, .d = c->d, .rot = c->hp->rope_dims, .row0 = row0 };
   DISPATCH(c->dev, s->energy, ceil_div(c->hk * c->d / 2, s->energy->spec[0]), 1, 1, &e, c->q, kv, p->energy);
 }
@@ -67,5 +72,5 @@ void proxy_build(const struct proxy *p, const struct proxy_shape *s, struct attn
   }
 }
 
-void proxy_mark(const struct proxy *p, struct attn_core *c) { device_copy(c->dev, p->kept, p->energy); }
-void proxy_restore(const struct proxy *p, struct attn_core *c) { device_copy(c->dev, p->energy, p->kept); }
+void proxy_mark(const struct proxy *p, struct attn_core *c) { if (p->kept.size) device_copy(c->dev, p->kept, p->energy); }
+void proxy_restore(const struct proxy *p, struct attn_core *c) { if (p->kept.size) device_copy(c->dev, p->energy, p->kept); }

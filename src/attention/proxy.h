@@ -1,5 +1,5 @@
-/* proxy.h - the proxies of one layer: r numbers per token and KV head that stand for its key (method: rotary pairs).
- * Kept per page of tokens beside the energies they were chosen by; device memory only. */
+/* proxy.h - the proxies of one layer: r numbers per token and KV head that stand for its key, kept per page of tokens; and
+ * how `pairs` makes them: chosen coordinates (`gram` makes them by maps, see gram.h).  Device memory only. */
 #ifndef ATTENTION_PROXY_H
 #define ATTENTION_PROXY_H
 
@@ -10,12 +10,13 @@ struct proxy_shape {
   bool int8;
   uint32_t rw;                    /* uint4 words of a row: ceil(r/16) in int8, ceil(r/8) in fp16 */
   uint32_t n_pages;
+  bool energies, pairs;           /* energies are summed; proxies are chosen pairs */
   const struct kernel *energy, *choose, *build;
 };
 
 struct proxy {
-  struct view energy, kept;       /* [hk][2][d/2] float: sums of |q_p|^2 and |k_p|^2; kept: as they were at proxy_mark */
-  struct view tab;                /* [hk][r] uint: the coordinates that are kept */
+  struct view energy, kept;       /* [hk][2][d/2] float: sums of |q_p|^2 and |k_p|^2, if kept; kept: as they were at proxy_mark */
+  struct view tab;                /* [hk][r] uint: the coordinates that are kept (pairs) */
   struct view *page;              /* [n_pages] rows [hk][page tokens][rw] uint4, then for int8 scales [hk][page tokens/2] */
 };
 
@@ -27,7 +28,7 @@ uint32_t proxy_page_tokens(const struct attn_core *c, uint32_t page);   /* token
 struct view proxy_rows(const struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, uint32_t page);
 struct view proxy_scales(const struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, uint32_t page);
 
-/* Adds m tokens to the energies: queries core->q, keys at rows row0.. of kv. */
+/* Nothing without energies, as mark and restore.  Adds m tokens to the energies: queries core->q, keys at rows row0.. of kv. */
 void proxy_add_energy(const struct proxy *p, const struct proxy_shape *s, struct attn_core *c, struct view kv, uint32_t row0, uint32_t m);
 /* Chooses the pairs from the energies and makes the proxies of tokens 0 .. l from their exact rows. */
 void proxy_build(const struct proxy *p, const struct proxy_shape *s, struct attn_core *c, const struct kv_rows *rows, uint32_t l);

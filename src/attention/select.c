@@ -17,6 +17,8 @@ static enum lrqk_status get_kernels(struct selector *s, const struct lrqk_cache_
   bool cpu = d->caps.cpu;
   uint32_t wg = cpu ? 8 : 64, tn = s->heads <= 4 ? 8 : 4, nb = cpu ? 4 : 1, lanes = min_u32(256, d->caps.info.max_workgroup);
   TRY(kernel_get(&s->stat, d, shape->int8 ? KERNEL_SCORE_STAT_I8 : KERNEL_SCORE_STAT_F16, SPEC(wg, s->heads, shape->rw, tn)));
+  enum kernel_id with_mean = shape->int8 ? KERNEL_SCORE_STAT_I8_MEAN : KERNEL_SCORE_STAT_F16_MEAN;
+  if (o->proxy == LRQK_PROXY_GRAM && o->mean_key) TRY(kernel_get(&s->stat_mean, d, with_mean, SPEC(wg, s->heads, shape->rw, tn)));
   TRY(kernel_get(&s->keys, d, KERNEL_SEL_KEYS, SPEC(wg, s->heads, tn, o->group == LRQK_GROUP_MAX)));
   TRY(kernel_get(&s->mix, d, KERNEL_TAIL_MIX, SPEC(16, s->heads, tn, wg)));
   TRY(kernel_get(&s->count, d, KERNEL_SEL_COUNT, SPEC(wg, 15)));
@@ -59,14 +61,17 @@ enum lrqk_status selector_init(struct selector *s, struct attn_core *c, const st
 void selector_destroy(struct selector *s) { pool_destroy(&s->pool); }
 
 /* n tokens count in the softmax: the candidates, or all. */
-static void score(struct selector *s, const struct proxy *p, const struct proxy_shape *shape, uint32_t n, bool one) {
+static void score(struct selector *s, const struct proxy *p, const struct proxy_shape *shape, const struct view *mean, uint32_t n,
+                  bool one) {
   struct attn_core *c = s->core;
   for (uint32_t i = 0; i * c->page < n; i++) {
     uint32_t here = min_u32(n - i * c->page, c->page);
     struct score_stat_params st = { .per = s->per, .cap = s->cap, .page = proxy_page_tokens(c, i), .page0 = i * c->page, .parts = s->parts,
                                     .share = s->share, .n_at = s->tail ? STEP_LEN : STEP_CAND };
-    DISPATCH(c->dev, s->stat, ceil_div(here, s->per), s->lists, 1, &st, s->queries, proxy_rows(p, shape, c, i), proxy_scales(p, shape, c, i), s->ml,
-             s->scores, c->step);
+    struct view px = proxy_rows(p, shape, c, i), sc = proxy_scales(p, shape, c, i);
+    uint32_t groups = ceil_div(here, s->per);
+    if (mean) DISPATCH(c->dev, s->stat_mean, groups, s->lists, 1, &st, s->queries, px, sc, s->ml, s->scores, c->step, *mean);
+    else DISPATCH(c->dev, s->stat, groups, s->lists, 1, &st, s->queries, px, sc, s->ml, s->scores, c->step);
   }
   struct sel_keys_params k = { .per = s->per, .cap = s->cap, .parts = s->parts, .sinks = s->sinks, .count = !one };
   DISPATCH(c->dev, s->keys, s->parts, s->lists, 1, &k, s->ml, s->key, s->counts[0], s->scores, c->step);
@@ -84,18 +89,19 @@ static void search(struct selector *s, struct view list) {
   DISPATCH(c->dev, s->emit, s->parts, s->lists, 1, &e, s->key, s->counts[3], s->prefix[3], list, c->step);
 }
 
-void selector_run(struct selector *s, const struct proxy *p, const struct proxy_shape *shape, uint32_t n, struct view list) {
+void selector_run(struct selector *s, const struct proxy *p, const struct proxy_shape *shape, const struct view *mean, uint32_t n,
+                  struct view list) {
   struct attn_core *c = s->core;
-  if (n <= s->k) {
+  uint32_t scored = selector_scored(s, n);
+  if (!scored) {
     struct sel_all_params a = { .kstr = s->list_stride, .lists = s->lists };
     DISPATCH(c->dev, s->all, ceil_div(s->list_stride, 64), s->lists, 1, &a, list, c->step);
     return;
   }
-  uint32_t scored = s->tail ? n + s->lite : n;
   bool one = n <= s->one_max;
   s->per = part_tokens(s, scored);
   s->parts = ceil_div(scored, s->per);
-  score(s, p, shape, scored, one);
+  score(s, p, shape, mean, scored, one);
   if (one) {
     struct sel_one_params o = { .cap = s->cap, .k = s->k, .kstr = s->list_stride };
     DISPATCH(c->dev, s->one, s->lists, 1, 1, &o, s->key, list, c->step);

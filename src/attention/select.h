@@ -14,7 +14,7 @@ struct selector {
   uint32_t lite, per, parts;      /* newest tokens, which are no candidates; the shares of this step */
   uint32_t cap;                   /* tokens of a score row */
   uint32_t unit, max_parts, one_max;   /* smallest share of a workgroup; shares; up to here one workgroup selects */
-  const struct kernel *stat, *keys, *count, *count_last, *emit, *one, *all, *mix;
+  const struct kernel *stat, *stat_mean, *keys, *count, *count_last, *emit, *one, *all, *mix;
   struct view queries;            /* [lists*heads][row] float: proxies of the queries, 1/sqrt(d) folded in */
   struct view ml, scores, key;    /* [lists][heads][parts][2+WG] float; [lists][heads][cap] fp16; [lists][cap] 16-bit */
   struct view counts[4], prefix[4];
@@ -22,10 +22,14 @@ struct selector {
 };
 
 enum lrqk_status selector_init(struct selector *s, struct attn_core *c, const struct lrqk_cache_options *o, const struct proxy_shape *shape);
+/* How many of the first tokens a step with n candidates scores: none if it takes all of them, lite ones too with a tail. */
+static inline uint32_t selector_scored(const struct selector *s, uint32_t n) { return n <= s->k ? 0 : s->tail ? n + s->lite : n; }
 void selector_destroy(struct selector *s);
 
-/* The first n tokens are candidates (n at step[STEP_CAND] too): list [lists][list_stride] = the min(k, n) chosen ones. */
-void selector_run(struct selector *s, const struct proxy *p, const struct proxy_shape *shape, uint32_t n, struct view list);
+/* mean: NULL, or scores of the mean key [lists*heads][cap] float that are added to the proxies'.
+ * The first n tokens are candidates (n at step[STEP_CAND] too): list [lists][list_stride] = the min(k, n) chosen ones. */
+void selector_run(struct selector *s, const struct proxy *p, const struct proxy_shape *shape, const struct view *mean, uint32_t n,
+                  struct view list);
 /* After attention over the chosen and the lite tokens (x [Hq*d]): y [Hq*d] gives the mass of all others to the mean value
  * row, value_sum [hk][d] / l.  Only after selector_run with more than k candidates. */
 void selector_tail(struct selector *s, struct view list, struct view x, struct view value_sum, struct view y);

@@ -404,6 +404,10 @@ void device_fill(struct device *d, struct view dst, uint32_t word) {
 
 /* ---- running */
 
+void device_fault(struct device *d, enum lrqk_status s) {
+  if (s != LRQK_OK) note(d, s);
+}
+
 enum lrqk_status device_submit(struct device *d, uint64_t *ticket) {
   struct device_priv *p = d->priv;
   enum lrqk_status fault = p->fault;

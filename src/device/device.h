@@ -109,6 +109,7 @@ void device_copy(struct device *d, struct view dst, struct view src);          /
                                                                                   only be multiples of 4 here */
 void device_fill(struct device *d, struct view dst, uint32_t word);
 
+void device_fault(struct device *d, enum lrqk_status s);       /* a fault of who records, logged already; LRQK_OK is none */
 enum lrqk_status device_submit(struct device *d, uint64_t *ticket);            /* ticket may be NULL */
 enum lrqk_status device_wait(struct device *d, uint64_t ticket);               /* 0: everything submitted */
 

@@ -117,6 +117,7 @@ static int score(struct compare *c, struct measured *p, uint64_t j) {
 static int prefill(struct compare *c) {
   struct lrqk_cache_options cache = lrqk_cache_defaults();
   memset(cache.dense, 0, sizeof cache.dense);
+  cache.lend = true;
   int code = work_session(c->u, &c->w, &cache, (uint32_t)(c->prefill + c->decode));
   double t = ui_now();
   if (!code) code = (int)lrqk_session_prefill(c->w.session, c->ids, c->prefill, 0, NULL, NULL);

@@ -217,6 +217,7 @@ static int keep(struct eval *e, size_t policy) {
 static int lend(struct eval *e, lrqk_session **out, lrqk_session *from, const int32_t *ids, size_t n) {
   struct lrqk_cache_options cache = lrqk_cache_defaults();
   memset(cache.dense, 0, sizeof cache.dense);
+  cache.lend = true;
   lrqk_session_close(*out);
   *out = NULL;
   int code = work_session(e->u, &e->w, &cache, (uint32_t)e->recipe.length);

@@ -1,0 +1,292 @@
+#include "attention/gram.h"
+
+#include <math.h>
+
+#include "attention/dense.h"
+#include "attention/factor.h"
+#include "base/mem.h"
+
+enum { BLOCK = 64, HALF_BLOCK = 32 };   /* tokens of shaders/turn.h */
+
+/* Up to this angle within half a block a pair's turn is replaced by a cubic: off by 0.25^4/24 = 2e-4 of its part at most. */
+static const double SLOW = 0.25;
+
+static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
+
+/* ---- sizes, in floats */
+
+/* of S_Q, of S_K */
+static uint64_t block_floats(const struct attn_core *c) { return (uint64_t)c->hk * (c->d / 8) * (c->d / 8 + 1) / 2 * 64; }
+
+static uint64_t sum_floats(const struct attn_core *c) { return 2 * block_floats(c) + (uint64_t)c->hk * c->d; }
+static uint64_t map_floats(const struct attn_core *c, uint32_t r) { return (uint64_t)c->hk * c->d * (2 * r + 1); }
+static uint64_t row_floats(const struct attn_core *c) { return (uint64_t)c->hk * (c->g + 2) * c->d; }
+
+static struct factor_options solver_options(const struct gram_shape *s, uint32_t l) {
+  const struct attn_core *c = s->core;
+  return (struct factor_options){ .d = c->d, .r = s->opt->rank, .iters = s->opt->iters, .tol = s->opt->tol, .lambda_q = 1, .lambda_k = 1,
+                                  .rows_q = (uint64_t)l * c->g, .rows_k = l };
+}
+
+/* The solver's workspace. */
+struct work { double *table_q, *table_k, *gq, *gk, *mq, *mk, *bq, *bk, *mu, *weight, *rest; };
+
+static size_t work_size(const struct gram_shape *s) {
+  const struct attn_core *c = s->core;
+  const struct factor_options o = solver_options(s, 1);
+  size_t square = (size_t)c->hk * c->d * c->d, area = (size_t)c->hk * o.r * c->d;
+  return 2 * rotate_table_size(c->d) + 2 * square + 4 * area + (size_t)c->hk * c->d + c->d + factor_work(&o, c->hk);
+}
+
+static struct work work_of(const struct gram_shape *s) {
+  const struct attn_core *c = s->core;
+  size_t table = rotate_table_size(c->d), square = (size_t)c->hk * c->d * c->d, area = (size_t)c->hk * s->opt->rank * c->d;
+  double *p = s->work;
+  struct work w = { .table_q = p, .table_k = p + table };
+  p += 2 * table;
+  w.gq = p, w.gk = p + square;
+  p += 2 * square;
+  w.mq = p, w.mk = p + area, w.bq = p + 2 * area, w.bk = p + 3 * area;
+  p += 4 * area;
+  w.mu = p, w.weight = p + (size_t)c->hk * c->d, w.rest = w.weight + c->d;
+  return w;
+}
+
+/* ---- set-up */
+
+static enum lrqk_status get_kernels(struct gram_shape *s, bool int8) {
+  struct device *d = s->core->dev;
+  uint32_t small = d->caps.cpu ? 8 : 64, neox = s->core->hp->rope_neox, r = s->opt->rank;
+  TRY(kernel_get(&s->sum, d, KERNEL_GRAM_SUM, SPEC(small)));
+  if (!s->maps) return LRQK_OK;
+  s->tokens = 8;
+  if ((uint64_t)(s->core->d + r + 1) * s->tokens * 4 > d->caps.info.max_shared) s->tokens = 4;
+  enum kernel_id map = int8 ? KERNEL_MAP_PROXY_I8 : KERNEL_MAP_PROXY_F16;
+  TRY(kernel_get(&s->map, d, map, SPEC(d->caps.cpu ? 16 : 64, neox, s->core->d, r, s->tokens)));
+  TRY(kernel_get(&s->coef, d, KERNEL_MEAN_COEF, SPEC(small)));
+  return kernel_get(&s->score, d, KERNEL_MEAN_SCORE, SPEC(small, s->opt->group == LRQK_GROUP_NONE ? 1 : s->core->g));
+}
+
+/* The tables of shaders/turn.h for every position of the context. */
+static enum lrqk_status make_turn(struct gram_shape *s) {
+  const struct attn_core *c = s->core;
+  size_t d = c->d, n = (33 + (size_t)s->blocks) * d;
+  TRY(pool_alloc(&s->turn, &s->pool, n * 4));
+  float *t = mem_alloc(n, sizeof *t);
+  if (!t) return fail(&c->dev->log, LRQK_MEMORY, "cannot allocate a table of %u RoPE positions", c->n_ctx);
+  for (size_t p = 0; p < d / 2; p++) {
+    double theta = s->pairs.inv_freq[p];
+    for (size_t k = 0; k < HALF_BLOCK; k++) {
+      t[p * 64 + k] = (float)cos(((double)k + 0.5) * theta);
+      t[p * 64 + 32 + k] = (float)sin(((double)k + 0.5) * theta);
+    }
+    t[32 * d + 2 * p] = (float)theta;
+    for (size_t b = 0; b < s->blocks; b++) {
+      double angle = ((double)(b * BLOCK) + 31.5) * theta;
+      t[(33 + b) * d + 2 * p] = (float)cos(angle);
+      t[(33 + b) * d + 2 * p + 1] = (float)sin(angle);
+    }
+  }
+  enum lrqk_status st = device_write(c->dev, s->turn, t, n * 4);
+  mem_free(t);
+  return st;
+}
+
+static void rope_pairs(struct gram_shape *s) {
+  const struct hparams *hp = s->core->hp;
+  s->pairs = (struct rotate_pairs){ .d = hp->head_size, .rot = hp->rope_dims, .neox = hp->rope_neox };
+  s->pairs.inv_freq = hp->rope.inv_freq;
+  for (uint32_t p = 0; p < hp->rope_dims / 2; p++)
+    if (s->pairs.inv_freq[p] * (HALF_BLOCK - 0.5) > SLOW) s->fast = (p + 2) / 2 * 2;
+}
+
+enum lrqk_status gram_shape_init(struct gram_shape *s, struct attn_core *c, const struct lrqk_cache_options *o,
+                                 const struct proxy_shape *proxy) {
+  *s = (struct gram_shape){ .core = c, .opt = o, .maps = o->proxy == LRQK_PROXY_GRAM, .rw = proxy->rw };
+  s->blocks = ceil_div(c->n_ctx, 512) * 8;   /* of a score row, see selector.cap */
+  s->sums = s->maps || o->lend;
+  if (!s->sums) return LRQK_OK;
+  pool_init(&s->pool, c->dev, PLACE_DEVICE, "maps of proxies", 1u << 20);
+  pool_init(&s->kept, c->dev, PLACE_HOST, "sums of queries and keys", 1u << 20);
+  TRY(get_kernels(s, proxy->int8));
+  if (!s->maps) return LRQK_OK;
+  rope_pairs(s);
+  TRY(make_turn(s));
+  TRY(pool_alloc(&s->ab, &s->pool, (uint64_t)c->hk * c->g * c->d * 4));
+  TRY(pool_alloc(&s->coefs, &s->pool, (uint64_t)c->hk * c->g * s->blocks * (s->fast / 2 + 1) * 16));
+  TRY(pool_alloc(&s->mean, &s->pool, (uint64_t)c->hk * c->g * s->blocks * BLOCK * 4));
+  s->work = mem_alloc(work_size(s), sizeof *s->work);
+  if (!s->work) return fail(&c->dev->log, LRQK_MEMORY, "cannot allocate the workspace of the factors (%zu bytes)", work_size(s) * 8);
+  uint64_t most = sum_floats(c) > map_floats(c, o->rank) ? sum_floats(c) : map_floats(c, o->rank);
+  return buffer_create(&s->staging, c->dev, PLACE_STAGING, most * 4, "sums and maps");
+}
+
+void gram_shape_destroy(struct gram_shape *s) {
+  mem_free(s->work);
+  buffer_destroy(&s->staging);
+  if (s->pool.dev) pool_destroy(&s->pool);
+  if (s->kept.dev) pool_destroy(&s->kept);
+}
+
+enum lrqk_status gram_init(struct gram *g, struct gram_shape *s, struct pool *pool) {
+  if (!s->sums) return LRQK_OK;
+  uint64_t sum = sum_floats(s->core) * 4;
+  TRY(pool_alloc(&g->sum, pool, sum));
+  TRY(pool_alloc(&g->old, &s->kept, sum));
+  TRY(pool_alloc(&g->pending, &s->kept, GRAM_PENDING * row_floats(s->core) * 4));
+  return s->maps ? pool_alloc(&g->map, pool, map_floats(s->core, s->opt->rank) * 4) : LRQK_OK;
+}
+
+/* ---- sums */
+
+void gram_add(const struct gram *g, const struct gram_shape *s, struct view qkv, uint32_t m) {
+  const struct attn_core *c = s->core;
+  uint32_t d8 = c->d / 8, lanes = c->hk * d8 * (d8 + 1);
+  struct gram_sum_params p = { .rows = m, .hk = c->hk, .g = c->g, .d8 = d8 };
+  DISPATCH(c->dev, s->sum, ceil_div(lanes, s->sum->spec[0]), 1, 1, &p, qkv, g->sum);
+}
+
+void gram_defer(const struct gram *g, const struct gram_shape *s, struct view qkv, uint32_t i) {
+  uint64_t row = row_floats(s->core) * 4;
+  device_copy(s->core->dev, (struct view){ g->pending.buf, g->pending.offset + i * row, row }, (struct view){ qkv.buf, qkv.offset, row });
+}
+
+void gram_add_pending(const struct gram *g, const struct gram_shape *s, uint32_t n) { gram_add(g, s, g->pending, n); }
+void gram_mark(const struct gram *g, const struct gram_shape *s) { device_copy(s->core->dev, g->old, g->sum); }
+void gram_restore(const struct gram *g, const struct gram_shape *s) { device_copy(s->core->dev, g->sum, g->old); }
+
+/* ---- maps */
+
+/* out [d][d] from the 8 x 8 blocks of its lower half. */
+static void unpack(double *out, const float *blocks, uint32_t d) {
+  for (uint32_t i = 0; i < d / 8; i++)
+    for (uint32_t j = 0; j <= i; j++, blocks += 64)
+      for (uint32_t e = 0; e < 64; e++) {
+        size_t a = i * 8 + e / 8, b = j * 8 + e % 8;
+        out[a * d + b] = out[b * d + a] = blocks[e];
+      }
+}
+
+/* RoPE multiplies what turns by the magnitude, here before it turns it. */
+static void magnify(double *gram, const struct hparams *hp) {
+  for (uint32_t i = 0; i < hp->head_size; i++)
+    for (uint32_t j = 0; j < hp->head_size; j++)
+      gram[(size_t)i * hp->head_size + j] *= (i < hp->rope_dims ? hp->rope.magnitude : 1) * (j < hp->rope_dims ? hp->rope.magnitude : 1);
+}
+
+/* The averaged Grams of all heads, and their mean keys (0 without --mean-key), of the magnitude that RoPE gives them. */
+static void averages(const struct gram_shape *s, const struct work *w, const float *sum, uint32_t l) {
+  const struct attn_core *c = s->core;
+  uint32_t d = c->d;
+  uint64_t all = block_floats(c), one = all / c->hk;
+  const float *mean = sum + 2 * all;
+  for (uint32_t h = 0; h < c->hk; h++) {
+    double *gq = w->gq + (size_t)h * d * d, *gk = w->gk + (size_t)h * d * d, *mu = w->mu + (size_t)h * d;
+    unpack(gq, sum + h * one, d);
+    unpack(gk, sum + all + h * one, d);
+    for (uint32_t i = 0; i < d; i++) mu[i] = s->opt->mean_key ? mean[(size_t)h * d + i] / (double)l : 0;
+    rotate_centre(gk, mu, l, d);
+    magnify(gq, c->hp);
+    magnify(gk, c->hp);
+    for (uint32_t i = 0; i < c->hp->rope_dims; i++) mu[i] *= c->hp->rope.magnitude;
+    rotate_average(gq, gq, &s->pairs, w->table_q);
+    rotate_average(gk, gk, &s->pairs, w->table_k);
+  }
+}
+
+/* x'Gx */
+static double energy(const double *x, const double *gram, uint32_t d) {
+  double e = 0;
+  for (uint32_t i = 0; i < d; i++) e += x[i] * dense_dot(gram + (size_t)i * d, x, d);
+  return e;
+}
+
+/* A number of k^ can be scaled if that of q^ is scaled back.  One scale serves all numbers of an int8 row, so the error is
+ * least where each number varies alike in k^ and in q^. */
+static void balance(double *mk, double *p, const double *gq, const double *gk, uint32_t d) {
+  double k = energy(mk, gk, d), q = energy(p, gq, d), f = k > 0 && q > 0 ? sqrt(sqrt(q / k)) : 1;
+  for (uint32_t i = 0; i < d; i++) {
+    mk[i] *= f;
+    p[i] /= f;
+  }
+}
+
+static enum lrqk_status solve(const struct gram_shape *s, const struct work *w, uint32_t l) {
+  const struct attn_core *c = s->core;
+  const struct factor_options o = solver_options(s, l);
+  uint32_t d = c->d, r = o.r, coord[HEAD_SIZE_MAX];
+  for (uint32_t h = 0; h < c->hk; h++) {   /* head by head: each has a stop rule of its own */
+    double *gq = w->gq + (size_t)h * d * d, *gk = w->gk + (size_t)h * d * d;
+    size_t at = (size_t)h * r * d;
+    for (uint32_t i = 0; i < d; i++) w->weight[i] = gq[(size_t)i * d + i] * gk[(size_t)i * d + i];
+    factor_topcol(coord, w->weight, d, r);
+    struct factor_head head = { .gq = gq, .gk = gk, .start.coord = coord, .mq = w->mq + at, .mk = w->mk + at, .bq = w->bq + at,
+                                .bk = w->bk + at };
+    TRY(factor_solve(&c->dev->log, &o, &head, 1, w->rest, NULL));
+    for (uint32_t i = 0; i < r; i++) balance(head.mk + (size_t)i * d, head.bk + (size_t)i * d, gq, gk, d);
+  }
+  return LRQK_OK;
+}
+
+static enum lrqk_status make_maps(const struct gram *g, struct gram_shape *s, uint32_t l) {
+  struct attn_core *c = s->core;
+  struct work w = work_of(s);
+  uint64_t bytes = sum_floats(c) * 4, ticket;
+  size_t area = (size_t)c->hk * s->opt->rank * c->d;
+  device_copy(c->dev, (struct view){ s->staging, 0, bytes }, g->sum);
+  TRY(device_submit(c->dev, &ticket));
+  TRY(device_wait(c->dev, ticket));
+  if (s->solved_at != l) {   /* the same for all layers */
+    rotate_table(w.table_q, &s->pairs, l, s->opt->horizon);
+    rotate_table(w.table_k, &s->pairs, 0, (uint64_t)l + s->opt->horizon);
+    s->solved_at = l;
+  }
+  averages(s, &w, s->staging->map, l);
+  TRY(solve(s, &w, l));
+  float *out = s->staging->map;
+  for (size_t i = 0; i < area; i++) {
+    out[i] = (float)w.mk[i];
+    out[area + i] = (float)w.bk[i];
+  }
+  for (size_t i = 0; i < (size_t)c->hk * c->d; i++) out[2 * area + i] = (float)w.mu[i];
+  device_copy(c->dev, g->map, (struct view){ s->staging, 0, map_floats(c, s->opt->rank) * 4 });
+  return LRQK_OK;
+}
+
+void gram_solve(const struct gram *g, struct gram_shape *s, uint32_t l) { device_fault(s->core->dev, make_maps(g, s, l)); }
+
+/* ---- proxies and scores */
+
+static struct map_proxy_params params(const struct gram_shape *s, uint32_t page) {
+  const struct attn_core *c = s->core;
+  return (struct map_proxy_params){ .hk = c->hk, .g = c->g, .rot = c->hp->rope_dims, .page = proxy_page_tokens(c, page),
+                                    .page0 = page * c->page, .rw = s->rw, .scale = 1.0f / sqrtf((float)c->d) };
+}
+
+void gram_build(const struct gram *g, const struct gram_shape *s, const struct proxy *p, const struct kv_rows *rows, uint32_t l) {
+  struct attn_core *c = s->core;
+  for (uint32_t i = 0; i * c->page < l; i++) {
+    struct map_proxy_params m = params(s, i);
+    m.n = l - i * c->page < c->page ? l - i * c->page : c->page;
+    DISPATCH(c->dev, s->map, ceil_div(m.n, s->tokens), c->hk, 1, &m, kv_page(rows, i), g->map, s->turn, c->q, c->step, p->page[i],
+             s->coefs, s->ab);
+  }
+}
+
+void gram_append(const struct gram *g, const struct gram_shape *s, const struct proxy *p, struct view row, uint32_t t,
+                 struct view queries) {
+  struct attn_core *c = s->core;
+  uint32_t page = t / c->page;
+  struct map_proxy_params m = params(s, page);
+  m.n = m.use_step = 1;
+  DISPATCH(c->dev, s->map, 1, c->hk + c->hk * c->g, 1, &m, row, g->map, s->turn, c->q, c->step, p->page[page], queries, s->ab);
+}
+
+void gram_mean(const struct gram_shape *s, uint32_t n, uint32_t lists) {
+  struct attn_core *c = s->core;
+  uint32_t blocks = ceil_div(n, BLOCK);
+  struct mean_coef_params a = { .d4 = c->d / 4, .blocks = s->blocks, .fast2 = s->fast / 2 };
+  DISPATCH(c->dev, s->coef, ceil_div(blocks, s->coef->spec[0]), c->hk * c->g, 1, &a, s->ab, s->turn, s->coefs);
+  struct mean_score_params b = { .blocks = s->blocks, .fast2 = s->fast / 2 };
+  DISPATCH(c->dev, s->score, ceil_div(blocks, s->score->spec[0]), lists, HALF_BLOCK / 4, &b, s->coefs, s->turn, s->mean);
+}

@@ -1,0 +1,57 @@
+/* gram.h - proxies by fixed maps (`--proxy gram`): the joint factors of queries and keys, solved from Gram matrices that are
+ * summed before RoPE and averaged over the positions where they will be used.  k^ = M_K'(k - R(t) mu), q^ = P'q, and with the
+ * mean key mu of each head a score is q.R(t) mu + q^.k^.  Called by lrqk.c, layer by layer; select.c adds the mean's scores. */
+#ifndef ATTENTION_GRAM_H
+#define ATTENTION_GRAM_H
+
+#include "attention/proxy.h"
+#include "attention/rotate.h"
+
+enum { GRAM_PENDING = 16 };   /* decoded tokens that wait to be summed: a sum is read and written once for so many */
+
+struct gram_shape {
+  struct attn_core *core;
+  const struct lrqk_cache_options *opt;
+  bool sums, maps;                /* sums are kept; proxies are made by them */
+  uint32_t rw, tokens;            /* uint4 words of a proxy row; tokens that a workgroup maps */
+  uint32_t blocks, fast;          /* of 64 tokens; pairs that turn too much within one for a cubic */
+  const struct kernel *sum, *map, *coef, *score;
+  struct view turn;               /* tables of shaders/turn.h */
+  struct view ab, coefs, mean;    /* [Hq][d]; [Hq][blocks][fast/2 + 1] float4; [Hq][64*blocks] float: of the layer at work */
+  struct buffer *staging;         /* sums on their way to the solver, maps on theirs back */
+  struct rotate_pairs pairs;
+  double *work;                   /* the solver's */
+  uint32_t solved_at;             /* tokens that the averages of `work` are for, 0: none */
+  struct pool pool, kept;         /* tables and scratch; what mark keeps, and pending rows: host-visible */
+};
+
+struct gram {
+  struct view sum, old;           /* as in shaders/gram_sum.k; old: as it was at gram_mark */
+  struct view pending;            /* [GRAM_PENDING][(Hq + 2Hk)*d] float before RoPE */
+  struct view map;                /* [hk][r][d] M_K', [hk][r][d] P', [hk][d] mu, float */
+};
+
+enum lrqk_status gram_shape_init(struct gram_shape *s, struct attn_core *c, const struct lrqk_cache_options *o,
+                                 const struct proxy_shape *proxy);
+void gram_shape_destroy(struct gram_shape *s);                             /* zeroed is fine */
+enum lrqk_status gram_init(struct gram *g, struct gram_shape *s, struct pool *pool);
+
+/* Adds m tokens: qkv [m][(Hq + 2Hk)*d] before RoPE. */
+void gram_add(const struct gram *g, const struct gram_shape *s, struct view qkv, uint32_t m);
+void gram_defer(const struct gram *g, const struct gram_shape *s, struct view qkv, uint32_t i);   /* keeps it as pending token i */
+void gram_add_pending(const struct gram *g, const struct gram_shape *s, uint32_t n);
+void gram_mark(const struct gram *g, const struct gram_shape *s);
+void gram_restore(const struct gram *g, const struct gram_shape *s);
+
+/* Makes the maps from the sums of l tokens: reads them back, so that it waits for the device.  A failure is left to the next
+ * device_submit. */
+void gram_solve(const struct gram *g, struct gram_shape *s, uint32_t l);
+/* The proxies of tokens 0 .. l from their exact rows. */
+void gram_build(const struct gram *g, const struct gram_shape *s, const struct proxy *p, const struct kv_rows *rows, uint32_t l);
+/* The proxy of the new token t from its row, and those of the queries in core->q with what their mean scores need. */
+void gram_append(const struct gram *g, const struct gram_shape *s, const struct proxy *p, struct view row, uint32_t t,
+                 struct view queries);
+/* The mean key's scores of the first n tokens, for `lists` lists, after gram_append: s->mean. */
+void gram_mean(const struct gram_shape *s, uint32_t n, uint32_t lists);
+
+#endif

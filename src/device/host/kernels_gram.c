@@ -1,0 +1,158 @@
+/* Host back end: the kernels of proxies by maps (`gram`) in plain C, the oracle that the drivers are tested against.  The host
+ * device calls host_NAME(call) for shaders/NAME.k, whose head says what buffers and parameters mean. */
+#include <math.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "device/kernels.h"
+#include "shaders/step.h"
+
+static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+void host_gram_sum(const struct host_call *c) {
+  const struct gram_sum_params *p = c->params;
+  uint32_t d = p->d8 * 8, blocks = p->d8 * (p->d8 + 1) / 2, nq = p->hk * p->g;
+  size_t width = (size_t)(nq + 2 * p->hk) * d;
+  float *sum = c->buf[1], *mean = sum + (size_t)2 * p->hk * blocks * 64;
+  for (uint32_t t = 0; t < p->rows; t++)
+    for (uint32_t head = 0; head < nq + p->hk; head++) {
+      const float *x = (const float *)c->buf[0] + t * width + (size_t)head * d;
+      bool key = head >= nq;
+      uint32_t h = key ? head - nq : head / p->g;
+      float *out = sum + (size_t)(key * p->hk + h) * blocks * 64;
+      for (uint32_t i = 0; i < p->d8; i++)
+        for (uint32_t j = 0; j <= i; j++, out += 64)
+          for (uint32_t e = 0; e < 64; e++) out[e] += x[i * 8 + e / 8] * x[j * 8 + e % 8];
+      for (uint32_t i = 0; key && i < d; i++) mean[(size_t)h * d + i] += x[i];
+    }
+}
+
+/* ---- RoPE from the tables of turn.h */
+
+static void turn(const float *table, uint32_t d, uint32_t t, uint32_t pair, float *c, float *s) {
+  uint32_t j = t % 64, k = j < 32 ? 31 - j : j - 32;
+  const float *block = table + (size_t)(33 + t / 64) * d + pair * 2, *fine = table + (size_t)pair * 64 + k;
+  float sk = j < 32 ? -fine[32] : fine[32];
+  *c = block[0] * fine[0] - block[1] * sk;
+  *s = block[1] * fine[0] + block[0] * sk;
+}
+
+static void pair(uint32_t neox, uint32_t rot, uint32_t i, uint32_t *a, uint32_t *b) {
+  bool halves = neox && i < rot / 2;
+  *a = halves ? i : 2 * i;
+  *b = halves ? i + rot / 2 : 2 * i + 1;
+}
+
+static double dot(const float *a, const float *b, uint32_t n) {
+  double s = 0;
+  for (uint32_t i = 0; i < n; i++) s += (double)a[i] * b[i];
+  return s;
+}
+
+/* ---- proxies */
+
+struct map { const struct map_proxy_params *p; bool int8; uint32_t neox, d, r; const float *map, *turn; };
+
+/* The proxy of token t of the page, whose key is given, into rows and scales of the page. */
+static void map_key(const struct map *m, uint32_t *px, uint32_t h, uint32_t t, bool alone, const uint16_t *key) {
+  const struct map_proxy_params *p = m->p;
+  const float *mu = m->map + (size_t)2 * p->hk * m->r * m->d + (size_t)h * m->d;
+  float x[512], kh[512], most = 0;
+  for (uint32_t i = 0; i < m->d / 2; i++) {
+    uint32_t a, b;
+    float c, s;
+    pair(m->neox, p->rot, i, &a, &b);
+    turn(m->turn, m->d, p->page0 + t, i, &c, &s);
+    x[a] = half_to_float(key[a]) - (mu[a] * c - mu[b] * s);
+    x[b] = half_to_float(key[b]) - (mu[b] * c + mu[a] * s);
+  }
+  for (uint32_t i = 0; i < m->r; i++) {
+    kh[i] = (float)dot(m->map + ((size_t)h * m->r + i) * m->d, x, m->d);
+    most = fmaxf(most, fabsf(kh[i]));
+  }
+  size_t row = (size_t)h * p->page + t;
+  if (!m->int8) {
+    uint16_t *out = (uint16_t *)px + row * p->rw * 8;
+    for (uint32_t i = 0; i < p->rw * 8; i++) out[i] = i < m->r ? float_to_half(fminf(fmaxf(kh[i], -65504.0f), 65504.0f)) : 0;
+    return;
+  }
+  uint16_t scale = float_to_half(most / 127.0f), *scales = (uint16_t *)px + (size_t)p->hk * p->page * p->rw * 8;
+  float inverse = half_to_float(scale) > 0 ? 1.0f / half_to_float(scale) : 0.0f;
+  int8_t *out = (int8_t *)px + row * p->rw * 16;
+  for (uint32_t i = 0; i < p->rw * 16; i++) out[i] = i < m->r ? (int8_t)fminf(fmaxf(rintf(kh[i] * inverse), -127.0f), 127.0f) : 0;
+  scales[row] = scale;
+  if (t % 2 == 0 && alone) scales[row + 1] = 0;   /* a word of scales is written whole */
+}
+
+void host_map_proxy(const struct host_call *c) {
+  const struct map_proxy_params *p = c->params;
+  struct map m = { p, c->id == KERNEL_MAP_PROXY_I8, c->spec[1], c->spec[2], c->spec[3], c->buf[1], c->buf[2] };
+  uint32_t first = p->use_step ? ((const uint32_t *)c->buf[4])[STEP_POS] - p->page0 : 0;
+  for (uint32_t h = 0; h < p->hk; h++)
+    for (uint32_t t = 0; t < p->n; t++)
+      map_key(&m, c->buf[5], h, first + t, t + 1 == p->n, (const uint16_t *)c->buf[0] + ((size_t)t * p->hk + h) * 2 * m.d);
+  uint32_t values = p->rw * (m.int8 ? 16 : 8);
+  for (uint32_t head = 0; head + p->hk < c->groups[1]; head++) {
+    const float *q = (const float *)c->buf[3] + (size_t)head * m.d;
+    const float *mu = m.map + (size_t)2 * p->hk * m.r * m.d + (size_t)(head / p->g) * m.d;
+    float *ab = (float *)c->buf[7] + (size_t)head * m.d;
+    for (uint32_t i = 0, k, l; i < m.d / 2; i++) {
+      pair(m.neox, p->rot, i, &k, &l);
+      ab[i * 2] = (float)(p->scale * ((double)q[k] * mu[k] + (double)q[l] * mu[l]));
+      ab[i * 2 + 1] = (float)(p->scale * ((double)q[l] * mu[k] - (double)q[k] * mu[l]));
+    }
+    for (uint32_t i = 0; i < values; i++) {
+      const float *row = m.map + ((size_t)(p->hk + head / p->g) * m.r + i) * m.d;
+      ((float *)c->buf[6])[(size_t)head * values + i] = i < m.r ? (float)dot(row, q, m.d) * p->scale : 0;
+    }
+  }
+}
+
+/* ---- scores of the mean key */
+
+void host_mean_coef(const struct host_call *c) {
+  const struct mean_coef_params *p = c->params;
+  uint32_t d = p->d4 * 4, str = 4 * p->fast2 + 4;
+  const float *table = c->buf[1], *theta = table + (size_t)32 * d;
+  for (uint32_t head = 0; head < c->groups[1]; head++)
+    for (uint32_t b = 0; b < min_u32(p->blocks, c->groups[0] * c->spec[0]); b++) {
+      const float *ab = (const float *)c->buf[0] + (size_t)head * d, *cs = table + (size_t)(33 + b) * d;
+      float *out = (float *)c->buf[2] + ((size_t)head * p->blocks + b) * str;
+      double cubic[4] = { 0 };
+      for (uint32_t i = 0; i < d / 2; i++) {
+        double x = ab[i * 2], y = ab[i * 2 + 1], even = x * cs[i * 2] + y * cs[i * 2 + 1], odd = y * cs[i * 2] - x * cs[i * 2 + 1];
+        double th = theta[i * 2];
+        if (i < 2 * p->fast2) {
+          out[i * 2] = (float)even;
+          out[i * 2 + 1] = (float)odd;
+        } else {
+          cubic[0] += even;
+          cubic[1] += odd * th;
+          cubic[2] -= even * th * th / 2;
+          cubic[3] -= odd * th * th * th / 6;
+        }
+      }
+      for (int i = 0; i < 4; i++) out[4 * p->fast2 + i] = (float)cubic[i];
+    }
+}
+
+void host_mean_score(const struct host_call *c) {
+  const struct mean_score_params *p = c->params;
+  const float *fine = c->buf[1];
+  uint32_t str = 4 * p->fast2 + 4;
+  for (uint32_t head = 0; head < c->groups[1] * c->spec[1]; head++)
+    for (uint32_t b = 0; b < min_u32(p->blocks, c->groups[0] * c->spec[0]); b++) {
+      const float *coef = (const float *)c->buf[0] + ((size_t)head * p->blocks + b) * str, *cubic = coef + 4 * p->fast2;
+      float *out = (float *)c->buf[2] + ((size_t)head * p->blocks + b) * 64;
+      for (uint32_t k = 0; k < c->groups[2] * 4; k++) {
+        double u = k + 0.5, even = cubic[0] + cubic[2] * u * u, odd = (cubic[1] + cubic[3] * u * u) * u;
+        for (uint32_t i = 0; i < 2 * p->fast2; i++) {
+          even += (double)coef[i * 2] * fine[i * 64 + k];
+          odd += (double)coef[i * 2 + 1] * fine[i * 64 + 32 + k];
+        }
+        out[32 + k] = (float)(even + odd);
+        out[31 - k] = (float)(even - odd);
+      }
+    }
+}

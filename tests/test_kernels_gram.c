@@ -1,0 +1,325 @@
+/* The kernels of proxies by maps, one by one: Vulkan with both kinds of loads and the host back end against float64 written for
+ * the test, at every position; sums that do not depend on chunks. */
+#include "kernel_harness.h"
+
+#include <check.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/half.h"
+#include "shaders/step.h"
+
+static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
+
+struct bench { struct device *dev; struct buffer *buf[64]; size_t n; };
+
+static struct view put(struct bench *b, const void *data, size_t bytes) {
+  ck_assert_uint_lt(b->n, sizeof b->buf / sizeof *b->buf);
+  ck_assert_int_eq(buffer_create(&b->buf[b->n], b->dev, PLACE_DEVICE, bytes, "test"), LRQK_OK);
+  struct view v = { b->buf[b->n++], 0, bytes };
+  if (data) ck_assert_int_eq(device_write(b->dev, v, data, bytes), LRQK_OK);
+  return v;
+}
+
+static void *take(struct bench *b, struct view v) {
+  void *p = test_memory(v.size, 1);
+  ck_assert_int_eq(device_submit(b->dev, NULL), LRQK_OK);
+  ck_assert_int_eq(device_read(b->dev, p, v, v.size), LRQK_OK);
+  return p;
+}
+
+static void clear(struct bench *b) {
+  while (b->n) buffer_destroy(&b->buf[--b->n]);
+}
+
+static const struct kernel *kernel_of(struct bench *b, enum kernel_id id, const uint32_t *spec, uint32_t n) {
+  const struct kernel *k;
+  ck_assert_int_eq(kernel_get(&k, b->dev, id, spec, n), LRQK_OK);
+  return k;
+}
+
+/* Standard normal, nearly. */
+static float normal(void) {
+  float x = 0;
+  for (int i = 0; i < 6; i++) x += random_float(-1, 1);
+  return x * 0.70710678f;
+}
+
+static float *normals(size_t n, float size) {
+  float *x = test_memory(n, 4);
+  for (size_t i = 0; i < n; i++) x[i] = size * normal();
+  return x;
+}
+
+/* ---- sums */
+
+static const struct heads { uint32_t hk, g, d; } heads[] = {
+  { 3, 3, 64 }, { 1, 8, 32 }, { 2, 1, 128 }, { 8, 4, 128 }, { 1, 10, 16 }, { 2, 2, 8 }
+};
+enum { N_HEADS = sizeof heads / sizeof *heads };
+
+static size_t row_floats(const struct heads *s) { return (size_t)s->hk * (s->g + 2) * s->d; }
+static size_t block_floats(const struct heads *s) { return (size_t)s->hk * (s->d / 8) * (s->d / 8 + 1) / 2 * 64; }
+static size_t sum_floats(const struct heads *s) { return 2 * block_floats(s) + (size_t)s->hk * s->d; }
+
+static float *sums_in_chunks(size_t device, const struct heads *s, const float *qkv, uint32_t rows, const uint32_t *chunks) {
+  struct bench b = { .dev = harness_device(device) };
+  uint32_t d8 = s->d / 8, wg = device % 2 ? 8 : 64;
+  const struct kernel *k = kernel_of(&b, KERNEL_GRAM_SUM, SPEC(wg));
+  struct view sum = put(&b, test_memory(sum_floats(s), 4), sum_floats(s) * 4);
+  for (uint32_t t = 0; t < rows; t += *chunks++) {
+    struct gram_sum_params p = { .rows = *chunks, .hk = s->hk, .g = s->g, .d8 = d8 };
+    DISPATCH(b.dev, k, ceil_div(s->hk * d8 * (d8 + 1), wg), 1, 1, &p, put(&b, qkv + t * row_floats(s), *chunks * row_floats(s) * 4), sum);
+  }
+  void *out = take(&b, sum);
+  clear(&b);
+  return out;
+}
+
+/* Element (i, j) of the Gram of side 0 (queries) or 1 (keys) of KV head h, and the sum of keys, in double. */
+static double exact_gram(const struct heads *s, const float *qkv, uint32_t rows, uint32_t side, uint32_t h, uint32_t i, uint32_t j) {
+  double sum = 0;
+  uint32_t first = side ? s->hk * s->g + h : h * s->g;
+  for (uint32_t t = 0; t < rows; t++)
+    for (uint32_t n = 0; n < (side ? 1 : s->g); n++) {
+      const float *x = qkv + t * row_floats(s) + (size_t)(first + n) * s->d;
+      sum += (double)x[i] * x[j];
+    }
+  return sum;
+}
+
+static double exact_mean(const struct heads *s, const float *qkv, uint32_t rows, uint32_t h, uint32_t i) {
+  double sum = 0;
+  for (uint32_t t = 0; t < rows; t++) sum += qkv[t * row_floats(s) + (size_t)(s->hk * s->g + h) * s->d + i];
+  return sum;
+}
+
+START_TEST(sums_are_grams) {
+  const struct heads *s = &heads[_i];
+  uint32_t rows = 37;
+  float *qkv = normals(rows * row_floats(s), 1);
+  double *want = test_memory(sum_floats(s), sizeof *want);
+  size_t at = 0;
+  for (uint32_t side = 0; side < 2; side++)
+    for (uint32_t h = 0; h < s->hk; h++)
+      for (uint32_t i = 0; i < s->d / 8; i++)
+        for (uint32_t j = 0; j <= i; j++)
+          for (uint32_t e = 0; e < 64; e++) want[at++] = exact_gram(s, qkv, rows, side, h, i * 8 + e / 8, j * 8 + e % 8);
+  for (uint32_t h = 0; h < s->hk; h++)
+    for (uint32_t i = 0; i < s->d; i++) want[at++] = exact_mean(s, qkv, rows, h, i);
+  ck_assert_uint_eq(at, sum_floats(s));
+  for (size_t i = 0; i < harness_count(); i++) {
+    float *one = sums_in_chunks(i, s, qkv, rows, (const uint32_t[]){ 37 });
+    float *parts = sums_in_chunks(i, s, qkv, rows, (const uint32_t[]){ 1, 16, 19, 1 });
+    nmse_check(one, want, at, 1e-12, harness_name(i));
+    ck_assert_msg(!memcmp(one, parts, at * 4), "%s: one chunk and four differ", harness_name(i));
+  }
+}
+END_TEST
+
+/* ---- maps */
+
+static const struct plane { uint32_t hk, g, d, neox, rot, rank, bits, page, n, page0; } planes[] = {
+  { 3, 3, 64, 0, 64, 16, 8, 64, 64, 0 },     { 3, 3, 64, 1, 64, 32, 16, 64, 63, 4096 }, { 1, 8, 32, 0, 32, 4, 8, 32, 1, 31 * 32 },
+  { 2, 1, 128, 1, 64, 36, 8, 32, 29, 1024 }, { 1, 10, 16, 0, 8, 4, 16, 64, 50, 512 },   { 2, 4, 128, 0, 128, 128, 8, 32, 31, 2048 },
+  { 2, 2, 64, 1, 48, 20, 8, 128, 77, 128 },  { 1, 2, 256, 1, 256, 64, 16, 16, 13, 160 },
+};
+enum { N_PLANES = sizeof planes / sizeof *planes };
+
+struct maps {
+  const struct plane *s;
+  uint32_t rw, values;
+  double theta[256];
+  float *map, *turn, *q;         /* [hk][r][d] twice, then [hk][d]; tables; [Hq][d] */
+  size_t map_bytes, turn_bytes, plane_bytes;
+  uint16_t *kv;                  /* [n][hk][2d] */
+};
+
+static void pair(const struct plane *s, uint32_t i, uint32_t *a, uint32_t *b) {
+  bool halves = s->neox && i < s->rot / 2;
+  *a = halves ? i : 2 * i;
+  *b = halves ? i + s->rot / 2 : 2 * i + 1;
+}
+
+/* R(t) mu of KV head h. */
+static void exact_mean_key(const struct maps *m, uint32_t h, uint32_t t, double *out) {
+  const struct plane *s = m->s;
+  const float *mu = m->map + (size_t)2 * s->hk * s->rank * s->d + (size_t)h * s->d;
+  for (uint32_t i = 0; i < s->d / 2; i++) {
+    uint32_t a, b;
+    pair(s, i, &a, &b);
+    double c = cos(t * m->theta[i]), n = sin(t * m->theta[i]);
+    out[a] = mu[a] * c - mu[b] * n;
+    out[b] = mu[b] * c + mu[a] * n;
+  }
+}
+
+static struct maps maps_of(const struct plane *s, uint32_t positions) {
+  struct maps m = { .s = s, .rw = ceil_div(s->rank, s->bits == 8 ? 16 : 8) };
+  uint32_t blocks = ceil_div(positions, 64), d = s->d;
+  m.values = m.rw * (s->bits == 8 ? 16 : 8);
+  for (uint32_t p = 0; p < s->rot / 2; p++) m.theta[p] = pow(10000, -2.0 * p / s->rot);
+  m.map_bytes = (size_t)s->hk * d * (2 * s->rank + 1) * 4;
+  m.map = normals(m.map_bytes / 4, 0.5f);
+  m.turn_bytes = (size_t)(33 + blocks) * d * 4;
+  m.turn = test_memory(m.turn_bytes, 1);
+  for (uint32_t p = 0; p < d / 2; p++) {
+    for (uint32_t k = 0; k < 32; k++) {
+      m.turn[p * 64 + k] = (float)cos((k + 0.5) * m.theta[p]);
+      m.turn[p * 64 + 32 + k] = (float)sin((k + 0.5) * m.theta[p]);
+    }
+    m.turn[32 * d + 2 * p] = (float)m.theta[p];
+    for (uint32_t b = 0; b < blocks; b++) {
+      m.turn[(33 + b) * d + 2 * p] = (float)cos((b * 64 + 31.5) * m.theta[p]);
+      m.turn[(33 + b) * d + 2 * p + 1] = (float)sin((b * 64 + 31.5) * m.theta[p]);
+    }
+  }
+  m.q = normals((size_t)s->hk * s->g * d, 1);
+  m.plane_bytes = (size_t)s->hk * s->page * (m.rw * 16 + (s->bits == 8 ? 2 : 0));
+  m.kv = random_halves((size_t)s->n * s->hk * 2 * d, -3, 3);
+  return m;
+}
+
+static struct map_proxy_params map_params(const struct maps *m) {
+  const struct plane *s = m->s;
+  return (struct map_proxy_params){ .hk = s->hk, .g = s->g, .rot = s->rot, .n = s->n, .page = s->page, .page0 = s->page0, .rw = m->rw,
+                                    .scale = 0.125f };
+}
+
+static enum kernel_id map_id(const struct plane *s) { return s->bits == 8 ? KERNEL_MAP_PROXY_I8 : KERNEL_MAP_PROXY_F16; }
+
+/* The proxies of a page on one device: mapped all at once, and token by token. */
+static void run_maps(size_t device, const struct maps *m, char **built, char **added, float **queries) {
+  const struct plane *s = m->s;
+  struct bench b = { .dev = harness_device(device) };
+  struct view px = put(&b, canary_words(m->plane_bytes), m->plane_bytes), one = put(&b, canary_words(m->plane_bytes), m->plane_bytes);
+  struct view map = put(&b, m->map, m->map_bytes), turn = put(&b, m->turn, m->turn_bytes);
+  struct view q = put(&b, m->q, (size_t)s->hk * s->g * s->d * 4);
+  struct view step = put(&b, NULL, STEP_WORDS * 4), row = put(&b, NULL, (size_t)s->hk * s->d * 4);
+  struct view kv = put(&b, m->kv, (size_t)s->n * s->hk * s->d * 4);
+  struct view qh = put(&b, canary_words((size_t)s->hk * s->g * m->values * 4), (size_t)s->hk * s->g * m->values * 4);
+  struct view ab = put(&b, NULL, (size_t)s->hk * s->g * s->d * 4);
+  uint32_t tokens = (s->d + s->rank) * 32 > 16384 ? 4 : 8;
+  const struct kernel *k = kernel_of(&b, map_id(s), SPEC(device % 2 ? 16 : 64, s->neox, s->d, s->rank, tokens));
+  struct map_proxy_params p = map_params(m);
+  DISPATCH(b.dev, k, ceil_div(s->n, tokens), s->hk, 1, &p, kv, map, turn, q, step, px, qh, ab);
+  p.use_step = p.n = 1;
+  for (uint32_t t = 0; t < s->n; t++) {
+    const uint32_t words[STEP_WORDS] = { [STEP_POS] = s->page0 + t };
+    ck_assert_int_eq(device_write(b.dev, step, words, sizeof words), LRQK_OK);
+    ck_assert_int_eq(device_write(b.dev, row, m->kv + (size_t)t * s->hk * 2 * s->d, row.size), LRQK_OK);
+    DISPATCH(b.dev, k, 1, s->hk + s->hk * s->g, 1, &p, row, map, turn, q, step, one, qh, ab);
+    ck_assert_int_eq(device_submit(b.dev, NULL), LRQK_OK);
+  }
+  *built = take(&b, px);
+  *added = take(&b, one);
+  *queries = take(&b, qh);
+  clear(&b);
+}
+
+/* One proxy row against M_K'(k - R(t) mu). */
+static void check_row(const struct maps *m, const char *px, uint32_t h, uint32_t t) {
+  const struct plane *s = m->s;
+  double mean[256], most = 0, kh[256] = { 0 };
+  size_t row = (size_t)h * s->page + t;
+  exact_mean_key(m, h, s->page0 + t, mean);
+  for (uint32_t i = 0; i < s->rank; i++) {
+    for (uint32_t c = 0; c < s->d; c++)
+      kh[i] += m->map[((size_t)h * s->rank + i) * s->d + c] * (half_to_float(m->kv[((size_t)t * s->hk + h) * 2 * s->d + c]) - mean[c]);
+    most = fmax(most, fabs(kh[i]));
+  }
+  float scale = s->bits == 8 ? half_to_float(((const uint16_t *)px)[(size_t)s->hk * s->page * m->rw * 8 + row]) : 0;
+  if (s->bits == 8 && !(fabs(scale - most / 127) < 1e-3 * most)) ck_abort_msg("head %u token %u: scale %g of %g", h, t, scale, most);
+  for (uint32_t i = 0; i < m->values; i++) {
+    double got = s->bits == 8 ? (double)px[row * m->values + i] * scale : half_to_float(((const uint16_t *)px)[row * m->values + i]);
+    double limit = i >= s->rank ? 0 : s->bits == 8 ? 0.55 * scale + 1e-3 * most / 127 : fabs(kh[i]) * 0x1p-11 + 1e-5 * most;
+    if (!(fabs(got - kh[i]) <= limit)) ck_abort_msg("head %u token %u value %u: %g, expected %g", h, t, i, got, kh[i]);
+  }
+}
+
+START_TEST(maps_of_keys_and_queries) {
+  const struct plane *s = &planes[_i];
+  struct maps m = maps_of(s, s->page0 + s->page);
+  double *want = test_memory((size_t)s->hk * s->g * m.values, sizeof *want);
+  for (uint32_t head = 0; head < s->hk * s->g; head++)
+    for (uint32_t i = 0; i < s->rank; i++)
+      for (uint32_t c = 0; c < s->d; c++)
+        want[head * m.values + i] += 0.125 * m.q[head * s->d + c] * m.map[((size_t)(s->hk + head / s->g) * s->rank + i) * s->d + c];
+  for (size_t i = 0; i < harness_count(); i++) {
+    char *built, *added;
+    float *queries;
+    run_maps(i, &m, &built, &added, &queries);
+    for (uint32_t h = 0; h < s->hk; h++)
+      for (uint32_t t = 0; t < s->n; t++) check_row(&m, built, h, t);
+    ck_assert_msg(!memcmp(built, added, m.plane_bytes), "%s: proxies made at once and one by one differ", harness_name(i));
+    nmse_check(queries, want, (size_t)s->hk * s->g * m.values, 1e-12, harness_name(i));
+    for (uint32_t head = 0; head < s->hk * s->g; head++)
+      for (uint32_t j = s->rank; j < m.values; j++) ck_assert(queries[head * m.values + j] == 0);
+  }
+}
+END_TEST
+
+/* ---- the mean key's scores */
+
+START_TEST(mean_scores_at_every_position) {
+  const struct plane *s = &planes[_i];
+  uint32_t n = 1000 + (uint32_t)_i * 37, blocks = ceil_div(n, 512) * 8, hq = s->hk * s->g, fast = 0, lists = s->g > 8 ? hq : s->hk;
+  struct maps m = maps_of(s, blocks * 64);
+  for (uint32_t p = 0; p < s->d / 2; p++) if (m.theta[p] * 31.5 > 0.25) fast = (p + 2) / 2 * 2;
+  double *exact = test_memory((size_t)hq * n, sizeof *exact), *size = test_memory(hq, sizeof *size), mean[256];
+  for (uint32_t h = 0; h < s->hk; h++)
+    for (uint32_t t = 0; t < n; t++) {
+      exact_mean_key(&m, h, t, mean);
+      for (uint32_t j = h * s->g; j < (h + 1) * s->g; j++) {
+        double *to = exact + (size_t)j * n + t;
+        for (uint32_t c = 0; c < s->d; c++) *to += 0.125 * m.q[j * s->d + c] * mean[c];
+        if (t == 0) for (uint32_t c = 0; c < s->d; c++) size[j] += fabs(0.125 * m.q[j * s->d + c] * mean[c]);
+      }
+    }
+  for (size_t i = 0; i < harness_count(); i++) {
+    struct bench b = { .dev = harness_device(i) };
+    const uint32_t words[STEP_WORDS] = { 0 };
+    size_t coef_bytes = (size_t)hq * blocks * (fast / 2 + 1) * 16, out_bytes = (size_t)hq * blocks * 64 * 4;
+    struct view map = put(&b, m.map, m.map_bytes), turn = put(&b, m.turn, m.turn_bytes), q = put(&b, m.q, (size_t)hq * s->d * 4);
+    struct view step = put(&b, words, sizeof words), coef = put(&b, canary_words(coef_bytes), coef_bytes);
+    struct view out = put(&b, canary_words(out_bytes), out_bytes);
+    struct view row = put(&b, m.kv, (size_t)s->hk * s->d * 4), px = put(&b, NULL, m.plane_bytes);
+    struct view qh = put(&b, NULL, (size_t)hq * m.values * 4), ab = put(&b, NULL, (size_t)hq * s->d * 4);
+    struct map_proxy_params mp = map_params(&m);
+    mp.n = mp.use_step = 1;
+    mp.page0 = 0;
+    const struct kernel *k = kernel_of(&b, map_id(s), SPEC(16, s->neox, s->d, s->rank, 4));
+    DISPATCH(b.dev, k, 1, s->hk + hq, 1, &mp, row, map, turn, q, step, px, qh, ab);
+    struct mean_coef_params a = { .d4 = s->d / 4, .blocks = blocks, .fast2 = fast / 2 };
+    DISPATCH(b.dev, kernel_of(&b, KERNEL_MEAN_COEF, SPEC(8)), ceil_div(ceil_div(n, 64), 8), hq, 1, &a, ab, turn, coef);
+    struct mean_score_params p = { .blocks = blocks, .fast2 = fast / 2 };
+    k = kernel_of(&b, KERNEL_MEAN_SCORE, SPEC(8, hq / lists));
+    DISPATCH(b.dev, k, ceil_div(ceil_div(n, 64), 8), lists, 8, &p, coef, turn, out);
+    float *got = take(&b, out);
+    for (uint32_t j = 0; j < hq; j++)
+      for (uint32_t t = 0; t < n; t++) {
+        double x = got[(size_t)j * blocks * 64 + t], want = exact[(size_t)j * n + t];
+        if (!(fabs(x - want) <= 2.5e-4 * size[j])) ck_abort_msg("%s: head %u position %u: %g, expected %g", harness_name(i), j, t, x, want);
+      }
+    clear(&b);
+  }
+}
+END_TEST
+
+int main(void) {
+  Suite *suite = suite_create("kernels_gram");
+  TCase *c = tcase_create("gram");
+  tcase_set_timeout(c, 300);
+  tcase_add_unchecked_fixture(c, harness_open, harness_close);
+  tcase_add_checked_fixture(c, harness_fresh, NULL);
+  tcase_add_loop_test(c, sums_are_grams, 0, N_HEADS);
+  tcase_add_loop_test(c, maps_of_keys_and_queries, 0, N_PLANES);
+  tcase_add_loop_test(c, mean_scores_at_every_position, 0, N_PLANES);
+  suite_add_tcase(suite, c);
+  SRunner *r = srunner_create(suite);
+  srunner_run_all(r, CK_NORMAL);
+  int failed = srunner_ntests_failed(r);
+  srunner_free(r);
+  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
