@@ -90,7 +90,8 @@ static int lines_with(const char *what) {
 
 /* One error line, hints apart, with all the words; the exit code. */
 static void expect(int code, const char *what, ...) {
-  ck_assert_msg(got.signal == 0 && got.code == code, "%s: exit %d, signal %d, expected exit %d:\n%s", what, got.code, got.signal, code, got.err);
+  ck_assert_msg(got.signal == 0 && got.code == code, "%s: exit %d, signal %d, expected exit %d:\n%s", what,
+                got.code, got.signal, code, got.err);
   ck_assert_msg(lines_with("lrqk: error: ") == 1 && !strncmp(got.err, "lrqk: error: ", 13), "%s: not one error line:\n%s", what, got.err);
   int rest = 0;
   for (const char *p = got.err; *p; p++) rest += *p == '\n';
@@ -108,8 +109,9 @@ static void save(const unsigned char *data, size_t n, const char *name) {
   ck_assert(f && fwrite(data, 1, n, f) == n && !fclose(f));
 }
 
-static const char *const readers[] = { "logits --tokens 1,2 --device host -m", "run --raw -p hello -n 2 --device host -m", "tokenize -p hello -m",
-                                       "inspect" };
+static const char *const readers[] = {
+  "logits --tokens 1,2 --device host -m", "run --raw -p hello -n 2 --device host -m", "tokenize -p hello -m", "inspect"
+};
 
 /* Cut at 64 places from the first byte to the last: never more than the file has. */
 START_TEST(cut_files) {
@@ -181,11 +183,14 @@ static const struct { void (*change)(struct gguf_writer *w); const char *thing, 
   { no_architecture, "general.architecture", "expected" }, { other_architecture, "\"mamba\"", "supported" },
   { no_layers, "llama.block_count", "expected" }, { absurd_layers, "is 4000000000", "expected 1 to 512" },
   { wrong_kind, "llama.block_count", "expected an integer" }, { infinite_base, "llama.rope.freq_base", "expected a finite number" },
-  { nan_epsilon, "layer_norm_rms_epsilon", "expected a finite number" }, { odd_rotary, "rope.dimension_count is 15", "expected a multiple of 2" },
+  { nan_epsilon, "layer_norm_rms_epsilon", "expected a finite number" },
+  { odd_rotary, "rope.dimension_count is 15", "expected a multiple of 2" },
   { large_rotary, "rope.dimension_count is 18", "expected 2 to 16" }, { no_tensor, "blk.1.ffn_up.weight is missing", "expected [64, 128]" },
-  { wrong_shape, "blk.0.attn_q.weight is [64, 32", "expected [64, 64]" }, { wrong_type, "type Q5_0 of tensor blk.0.attn_k.weight", "expected one of" },
+  { wrong_shape, "blk.0.attn_q.weight is [64, 32", "expected [64, 64]" },
+  { wrong_type, "type Q5_0 of tensor blk.0.attn_k.weight", "expected one of" },
   { unknown_type, "tensor extra.weight has type 99", "expected" }, { key_twice, "key llama.block_count is there twice", "expected once" },
-  { tensor_twice, "tensor output_norm.weight is there twice", "expected once" }, { odd_offset, "tensor extra.weight has offset 16", "expected a multiple" },
+  { tensor_twice, "tensor output_norm.weight is there twice", "expected once" },
+  { odd_offset, "tensor extra.weight has offset 16", "expected a multiple" },
   { far_offset, "tensor extra.weight needs 256 bytes", "expected" }, { overlap, "extra.weight", "overlaps" },
   { odd_alignment, "general.alignment is 3", "expected a power of two" }, { many_keys, "1152921504606846976 keys", "expected at most" },
   { many_tensors, "18446744073709551615 tensors", "expected at most" }, { old_version, "version 1", "expected 2 or 3" },
@@ -267,7 +272,8 @@ END_TEST
 START_TEST(every_allocation_fails) {
   tiny();
   char words[512], env[64], answer[4096];
-  snprintf(words, sizeof words, "run --raw -q --ignore-eos --special --device host -p hello,world -n 3 --temp 0.5 -s 1 -c 64 --active 8 --lite 4 -m %s", place("tiny.gguf"));
+  snprintf(words, sizeof words, "run --raw -q --ignore-eos --special --device host -p hello,world -n 3 --temp 0.5 -s 1 -c 64 --active 8"
+           " --lite 4 -m %s", place("tiny.gguf"));
   int n = 1, failed = 0;
   run_words(NULL, NULL, NULL, words);
   ck_assert_int_eq(got.code, 0);
@@ -296,13 +302,16 @@ START_TEST(full_disk) {
     return;
   }
   tiny();
-  static const char *const commands[] = { "run --raw --ignore-eos --special -p hello -n 8 --device host -m", "run --raw --json -p hello -n 2 --device host -m",
-                                          "logits --tokens 1,2 --device host -m", "tokenize -p hello -m", "inspect" };
+  static const char *const commands[] = {
+    "run --raw --ignore-eos --special -p hello -n 8 --device host -m", "run --raw --json -p hello -n 2 --device host -m",
+    "logits --tokens 1,2 --device host -m", "tokenize -p hello -m", "inspect"
+  };
   for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
     char words[512];
     snprintf(words, sizeof words, "%s %s", commands[i], place("tiny.gguf"));
     run_words(NULL, NULL, "/dev/full", words);
-    ck_assert_msg(got.code == 1 && strstr(got.err, "No space left"), "%s: exit %d, signal %d: %s", commands[i], got.code, got.signal, got.err);
+    ck_assert_msg(got.code == 1 && strstr(got.err, "No space left"), "%s: exit %d, signal %d: %s", commands[i], got.code, got.signal,
+                  got.err);
   }
 }
 END_TEST
@@ -316,7 +325,8 @@ START_TEST(closed_pipe) {
   ck_assert_int_eq(got.code, 0);
   memcpy(whole, got.out, sizeof whole);
   ck_assert_uint_gt(strlen(whole), 5);
-  snprintf(command, sizeof command, "{ %s %s </dev/null; echo $? >%s/code; } 2>%s/err | head -c 5 >%s/out", TEST_PROGRAM, words, dir, dir, dir);
+  snprintf(command, sizeof command, "{ %s %s </dev/null; echo $? >%s/code; } 2>%s/err | head -c 5 >%s/out",
+           TEST_PROGRAM, words, dir, dir, dir);
   ck_assert_int_eq(system(command), 0);
   slurp("out", got.out);
   slurp("err", got.err);
