@@ -3,7 +3,8 @@
 #include "shaders/step.h"
 
 enum {
-  PARTS_CPU = 16, PARTS_GPU = 128,      /* shares that the candidates of a list are cut into */
+  PARTS_CPU = 16, PARTS_GPU = 128,      /* most shares that the candidates of a list are cut into */
+  FEW_PARTS = 4, PART_CPU = 4096,       /* ... on a CPU driver fewer, down to 4: a share of 4096 tokens is worth its start */
   MAX_PART = 32768,                     /* tokens: sel_emit counts the keys of a share in 16 bits */
   ONE_CPU = 8192, ONE_GPU = 16384,      /* up to so many candidates one workgroup does the whole selection */
   COUNT_WORDS = 32                      /* of a share, per digit: at most 17 thresholds */
@@ -30,21 +31,22 @@ static enum lrqk_status get_kernels(struct selector *s, const struct lrqk_cache_
 
 /* Tokens of a workgroup's share: doubled until the shares are few enough, so that it changes rarely while a text grows. */
 static uint32_t part_tokens(const struct selector *s, uint32_t n) {
-  uint32_t per = s->unit, most = s->core->dev->caps.cpu ? PARTS_CPU : PARTS_GPU;
+  uint32_t per = s->unit, most = PARTS_GPU;
+  if (s->core->dev->caps.cpu) most = n < FEW_PARTS * PART_CPU ? FEW_PARTS : min_u32(n / PART_CPU, PARTS_CPU);
   while (ceil_div(n, per) > most && per < MAX_PART && per < s->core->page) per *= 2;
   return per;
 }
 
 enum lrqk_status selector_init(struct selector *s, struct attn_core *c, const struct lrqk_cache_options *o, const struct proxy_shape *shape) {
   uint32_t hq = c->hk * c->g, lists = o->group == LRQK_GROUP_NONE ? hq : c->hk;
-  *s = (struct selector){ .core = c, .lists = lists, .heads = hq / lists, .share = lists / c->hk, .k = o->active, .sinks = o->sinks, .tail = o->tail, .lite = o->lite,
+  *s = (struct selector){ .core = c, .lists = lists, .heads = hq / lists, .share = lists / c->hk, .k = o->active, .sinks = o->sinks,
+                          .tail = o->tail, .lite = o->lite,
                           .list_stride = ceil_div(o->active, 32) * 32, .cap = ceil_div(c->n_ctx, 512) * 512, .unit = c->dev->caps.cpu ? 256 : 512,
                           .one_max = c->dev->caps.cpu ? ONE_CPU : ONE_GPU };
   TRY(get_kernels(s, o, shape));
-  for (uint32_t n = s->unit; n < s->cap * 2; n *= 2) {
-    uint32_t at = min_u32(n, s->cap), parts = ceil_div(at, part_tokens(s, at));
-    if (parts > s->max_parts) s->max_parts = parts;
-  }
+  uint32_t largest = min_u32(c->page, MAX_PART), many = ceil_div(s->cap, largest);
+  s->max_parts = c->dev->caps.cpu ? PARTS_CPU : PARTS_GPU;
+  if (many > s->max_parts) s->max_parts = many;
   uint64_t parts = (uint64_t)lists * s->max_parts, per_list = (uint64_t)lists * s->cap;
   pool_init(&s->pool, c->dev, PLACE_DEVICE, "selection scratch", 8u << 20);
   TRY(pool_alloc(&s->queries, &s->pool, (uint64_t)hq * shape->rw * (shape->int8 ? 16 : 8) * 4));
