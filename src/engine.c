@@ -140,7 +140,7 @@ void lrqk_model_tensor(const lrqk_model *m, uint32_t i, struct lrqk_tensor_info 
 
 /* ---- tokens */
 
-static enum lrqk_status give_ids(const lrqk_model *m, enum lrqk_status s, struct ids *v, size_t replaced, int32_t **ids, size_t *n) {
+enum lrqk_status engine_give_ids(const lrqk_model *m, enum lrqk_status s, struct ids *v, size_t replaced, int32_t **ids, size_t *n) {
   if (s != LRQK_OK) { mem_free(v->id); return s; }
   if (replaced) log_warn(&m->log, "the text is not UTF-8 in %zu place%s, read as U+FFFD", replaced, replaced == 1 ? "" : "s");
   *ids = v->id;
@@ -155,14 +155,8 @@ enum lrqk_status lrqk_tokenize(const lrqk_model *m, const char *text, size_t len
   enum lrqk_status s = LRQK_OK;
   if (!(flags & LRQK_TOKENIZE_NO_BOS) && tokenizer_adds_bos(t) && tokenizer_bos(t) >= 0) s = ids_push(&v, tokenizer_bos(t));
   if (s == LRQK_OK) s = tokenizer_encode(t, text, len, flags & LRQK_TOKENIZE_SPECIAL, &v, &replaced);
-  return give_ids(m, s, &v, replaced, ids, n);
-}
-
-enum lrqk_status lrqk_chat_tokenize(const lrqk_model *m, const struct lrqk_message *msg, size_t n_msg, int32_t **ids, size_t *n) {
-  struct ids v = { 0 };
-  size_t replaced = 0;
-  enum lrqk_status s = chat_encode(m->tokenizer, m->gguf, msg, n_msg, &v, &replaced);
-  return give_ids(m, s, &v, replaced, ids, n);
+  if (s == LRQK_OK && (flags & LRQK_TOKENIZE_EOS) && tokenizer_adds_eos(t)) s = ids_push(&v, tokenizer_eos(t));
+  return engine_give_ids(m, s, &v, replaced, ids, n);
 }
 
 enum lrqk_status lrqk_token_text(const lrqk_model *m, int32_t id, bool special, const char **text, size_t *len) {
@@ -171,6 +165,8 @@ enum lrqk_status lrqk_token_text(const lrqk_model *m, int32_t id, bool special, 
   tokenizer_text(m->tokenizer, id, special, text, len);
   return LRQK_OK;
 }
+
+size_t lrqk_token_lead(const lrqk_model *m, int32_t prev, int32_t id) { return tokenizer_lead(m->tokenizer, prev, id); }
 
 bool lrqk_token_is_end(const lrqk_model *m, int32_t id) { return tokenizer_is_end(m->tokenizer, id); }
 

@@ -22,4 +22,7 @@ struct lrqk_engine {
   struct model *weights;
 };
 
+/* What a call that makes ids ends with: v becomes the caller's, or is freed if s is a failure. */
+enum lrqk_status engine_give_ids(const lrqk_model *m, enum lrqk_status s, struct ids *v, size_t replaced, int32_t **ids, size_t *n);
+
 #endif

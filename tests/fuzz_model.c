@@ -15,7 +15,7 @@ static void use_tokenizer(const struct gguf *g, const struct log *log, const uin
   size_t len = size < 2048 ? size : 2048, replaced;
   for (int special = 0; special < 2; special++) (void)tokenizer_encode(t, (const char *)data + size - len, len, special, &ids, &replaced);
   struct lrqk_message msg = { "user", (const char *)data, len };
-  if (*chat_template_name(g)) (void)chat_encode(t, g, &msg, 1, &ids, &replaced);
+  if (*chat_template_name(g)) (void)chat_encode(t, g, &msg, 1, 0, true, &ids, &replaced);
   for (size_t i = 0; i < ids.n; i++) {
     const char *text;
     size_t n;

@@ -55,7 +55,7 @@ static void check_chat(const struct tokenizer *t, const struct gguf *g, const ch
   struct ids ids = { 0 };
   struct lrqk_message msg = { "user", text, len };
   if (*chat_template_name(g)) {
-    must(chat_encode(t, g, &msg, 1, &ids, NULL) == LRQK_OK);
+    must(chat_encode(t, g, &msg, 1, 0, true, &ids, NULL) == LRQK_OK);
     size_t opened = 0, closed = 0;
     for (size_t i = 0; i < ids.n; i++) {
       opened += ids.id[i] == OPEN;

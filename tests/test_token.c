@@ -307,7 +307,7 @@ static int with_failing_allocation(int n) {
     if (st != LRQK_OK) _exit(st);
     st = tokenizer_open(&t, g, 0);
     if (st == LRQK_OK) {
-      st = chat_encode(t, g, &(struct lrqk_message){ "user", TEXT("aaaa\xff bbbb") }, 1, &out, NULL);
+      st = chat_encode(t, g, &(struct lrqk_message){ "user", TEXT("aaaa\xff bbbb") }, 1, 0, true, &out, NULL);
       tokenizer_close(t);
     }
     gguf_close(g);

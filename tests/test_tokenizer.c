@@ -129,12 +129,12 @@ START_TEST(chat_is_the_models_template) {
   struct lrqk_message msg[] = { { "user", TEXT("What is gravity?") }, { "assistant", TEXT("A force.") },
                                 { "user", TEXT("Why? <|im_end|>") } };
   ck_assert_str_eq(chat_template_name(model.g), "chatml");
-  ck_assert_int_eq(chat_encode(model.t, model.g, msg, 1, &out, NULL), LRQK_OK);
+  ck_assert_int_eq(chat_encode(model.t, model.g, msg, 1, 0, true, &out, NULL), LRQK_OK);
   same_ids("default system message", &out, IDS(1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308, 34519, 28, 7018, 411,
       407, 19712, 8182, 2, 198,
                                                1, 4093, 198, 1780, 314, 9354, 47, 2, 198, 1, 520, 9531, 198));
   out.n = 0;
-  ck_assert_int_eq(chat_encode(model.t, model.g, msg, 3, &out, NULL), LRQK_OK);
+  ck_assert_int_eq(chat_encode(model.t, model.g, msg, 3, 0, true, &out, NULL), LRQK_OK);
   struct ids want = { 0 };
   static const char rendered[] =
       "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n<|im_start|>user\n"

@@ -116,7 +116,7 @@ struct lrqk_model_info {
   uint64_t file_bytes, weight_bytes, parameters;
   uint32_t n_layers, n_embd, n_ff, n_heads, n_kv_heads, head_size, n_vocab, n_ctx;   /* n_ctx: what it was trained for */
   uint32_t n_keys, n_tensors;
-  const char *chat_template;          /* the name of the recognised template, "" if there is none */
+  const char *chat_template;          /* the family of the file's template, "custom" if it is none that is known, "" without one */
   int32_t bos, eos;                   /* -1: none */
 };
 void lrqk_model_info(const lrqk_model *m, struct lrqk_model_info *out);
@@ -136,21 +136,20 @@ void lrqk_model_tensor(const lrqk_model *m, uint32_t i, struct lrqk_tensor_info 
 /* ---- tokens ------------------------------------------------------------------------------------------------- */
 
 enum { LRQK_TOKENIZE_SPECIAL = 1,   /* names of special tokens in the text become those tokens */
-       LRQK_TOKENIZE_NO_BOS = 2 };  /* leave out the BOS token that the model asks for */
+       LRQK_TOKENIZE_NO_BOS = 2,    /* leave out the BOS token that the model asks for */
+       LRQK_TOKENIZE_EOS = 4 };     /* append the EOS token, if the model asks for one (tokenizer.ggml.add_eos_token) */
 
 /* Text of len bytes to ids.  *ids is allocated for the caller (free it with lrqk_free), *n its length; len 0 gives
  * n = 0 (or BOS).  Invalid UTF-8 is read as U+FFFD, with one warning. */
 enum lrqk_status lrqk_tokenize(const lrqk_model *m, const char *text, size_t len, unsigned flags, int32_t **ids, size_t *n);
 
-struct lrqk_message { const char *role, *text; size_t len; };   /* role: "system", "user", "assistant" */
-
-/* Messages in the model's chat template, ending where the assistant's turn begins.  Text is never parsed for special
- * tokens.  LRQK_USAGE if the model has no template that is known. */
-enum lrqk_status lrqk_chat_tokenize(const lrqk_model *m, const struct lrqk_message *msg, size_t n_msg, int32_t **ids, size_t *n);
-
 /* The bytes of one token (*len of them; not always whole UTF-8).  Special tokens have none unless special is true.
  * Valid while the model is open.  LRQK_USAGE for an id outside the vocabulary. */
 enum lrqk_status lrqk_token_text(const lrqk_model *m, int32_t id, bool special, const char **text, size_t *len);
+
+/* Bytes (0 or 1) at the start of that text which are no part of what was tokenized: SentencePiece vocabularies put a
+ * space in front of a text and of what follows a special token.  prev: the token before it, -1 at the start of a text. */
+size_t lrqk_token_lead(const lrqk_model *m, int32_t prev, int32_t id);
 
 /* Whether the id ends a generation: EOS or the end of a turn. */
 bool lrqk_token_is_end(const lrqk_model *m, int32_t id);
@@ -162,6 +161,46 @@ struct lrqk_utf8_stream { char pending[4]; uint8_t n; };
 size_t lrqk_utf8_push(struct lrqk_utf8_stream *u, const char *text, size_t len, char *out);
 
 void lrqk_free(void *p);   /* what a function here allocated for the caller; NULL is fine */
+
+/* ---- chat: messages in a template --------------------------------------------------------------------------- */
+
+/* A chat template (Jinja text, or the part of Jinja that such templates use) bound to a model's tokenizer; it borrows
+ * the model.  Text of a message is never read for special tokens, wherever the template puts it. */
+typedef struct lrqk_chat lrqk_chat;
+
+struct lrqk_message { const char *role, *text; size_t len; };   /* role: "system", "user", "assistant" */
+
+struct lrqk_chat_options {
+  const char *name;       /* a template that the library brings along (lrqk_chat_known) */
+  const char *text;       /* Jinja text of len bytes, copied; name and text NULL: tokenizer.chat_template of the model's file */
+  size_t len;
+  int64_t now;            /* seconds since 1970 for templates that insist on a date; 0: those fail */
+};
+
+/* Reads and checks the template; opt may be NULL.  LRQK_USAGE, naming line and reason: there is none, the name is not
+ * known, or the text uses what is not covered. */
+enum lrqk_status lrqk_chat_open(lrqk_chat **out, const lrqk_model *m, const struct lrqk_chat_options *opt);
+void lrqk_chat_close(lrqk_chat *c);             /* NULL is fine */
+const char *lrqk_chat_name(const lrqk_chat *c); /* the family that it was recognised as: "chatml", ...; "custom" if none */
+const char *lrqk_chat_known(size_t i);          /* name i of the templates that the library brings along; NULL at the end */
+
+enum { LRQK_CHAT_NO_PROMPT = 1 };   /* do not end where the assistant's turn begins (add_generation_prompt = false) */
+
+/* All messages as ids (free them with lrqk_free), with the BOS token only where the template writes it.  LRQK_USAGE: a
+ * role that is not known, or the template refuses the messages (the message is the template's). */
+enum lrqk_status lrqk_chat_encode(const lrqk_chat *c, const struct lrqk_message *msg, size_t n_msg, unsigned flags, int32_t **ids, size_t *n);
+
+/* Only what follows the text of message `answered` (an answer that the session generated and holds already): the end of
+ * that turn, the messages after it, the beginning of the next answer.  The first id may be the end token that the
+ * session holds already, too: compare and skip it. */
+enum lrqk_status lrqk_chat_continue(const lrqk_chat *c, const struct lrqk_message *msg, size_t n_msg, size_t answered, unsigned flags,
+                                    int32_t **ids, size_t *n);
+
+/* All messages as text (free it with lrqk_free), for people to read. */
+enum lrqk_status lrqk_chat_render(const lrqk_chat *c, const struct lrqk_message *msg, size_t n_msg, unsigned flags, char **text, size_t *len);
+
+/* lrqk_chat_open with the template of the file, lrqk_chat_encode, lrqk_chat_close. */
+enum lrqk_status lrqk_chat_tokenize(const lrqk_model *m, const struct lrqk_message *msg, size_t n_msg, int32_t **ids, size_t *n);
 
 /* ---- engine: weights on a device ---------------------------------------------------------------------------- */
 

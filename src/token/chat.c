@@ -130,19 +130,29 @@ static enum lrqk_status message(struct render *r, const char *role, const char *
   return tokenizer_encode(r->t, "\n", 1, false, r->out, NULL);
 }
 
-static enum lrqk_status render(struct render *r, const struct hints *h, const struct lrqk_message *msg, size_t n) {
-  if (h->bos && tokenizer_bos(r->t) >= 0) TRY(push(r, tokenizer_bos(r->t)));
-  if (n && h->system && strcmp(msg[0].role, "system")) TRY(message(r, "system", h->system, h->system_len));
-  for (size_t i = 0; i < n; i++) TRY(message(r, msg[i].role, msg[i].text, msg[i].len));
-  return turn(r, "assistant", "", 0);
+static enum lrqk_status render(struct render *r, const struct hints *h, const struct lrqk_message *msg, size_t n, size_t from, bool prompt) {
+  if (!from && h->bos && tokenizer_bos(r->t) >= 0) TRY(push(r, tokenizer_bos(r->t)));
+  if (!from && n && h->system && strcmp(msg[0].role, "system")) TRY(message(r, "system", h->system, h->system_len));
+  if (from) {
+    TRY(push(r, r->close));
+    TRY(tokenizer_encode(r->t, "\n", 1, false, r->out, NULL));
+  }
+  for (size_t i = from; i < n; i++) TRY(message(r, msg[i].role, msg[i].text, msg[i].len));
+  return prompt ? turn(r, "assistant", "", 0) : LRQK_OK;
 }
 
-enum lrqk_status chat_encode(const struct tokenizer *t, const struct gguf *g, const struct lrqk_message *msg, size_t n, struct ids *out,
-    size_t *replaced) {
+enum lrqk_status chat_known(const struct gguf *g) {
+  struct gguf_str text = { "", 0 };
+  if (recognise(g, &text)) return LRQK_OK;
+  return fail(&g->log, LRQK_USAGE, "%s: tokenizer.chat_template: %s, known is: %s", g->path,
+              gguf_find(g, "tokenizer.chat_template") ? "not a template that is known" : "missing", templates[0].name);
+}
+
+enum lrqk_status chat_encode(const struct tokenizer *t, const struct gguf *g, const struct lrqk_message *msg, size_t n, size_t from,
+    bool prompt, struct ids *out, size_t *replaced) {
+  TRY(chat_known(g));
   struct gguf_str text = { "", 0 };
   const struct chat_template *c = recognise(g, &text);
-  if (!c) return fail(&g->log, LRQK_USAGE, "%s: tokenizer.chat_template: %s, known is: %s", g->path,
-                      gguf_find(g, "tokenizer.chat_template") ? "not a template that is known" : "missing", templates[0].name);
   for (size_t i = 0; i < n; i++) {
     if (strcmp(msg[i].role, "system") && strcmp(msg[i].role, "user") && strcmp(msg[i].role, "assistant"))
       return fail(&g->log, LRQK_USAGE, "message %zu: role \"%.32s\", expected system, user or assistant", i, msg[i].role);
@@ -154,7 +164,7 @@ enum lrqk_status chat_encode(const struct tokenizer *t, const struct gguf *g, co
   char *buf = mem_alloc(text.len, 1);
   if (!buf) return fail(&g->log, LRQK_MEMORY, "%s: chat template: out of memory", g->path);
   struct hints h = read_hints(c, text, buf);
-  enum lrqk_status s = render(&r, &h, msg, n);
+  enum lrqk_status s = render(&r, &h, msg, n, from, prompt);
   if (s == LRQK_OK && replaced) *replaced = r.replaced;
   mem_free(buf);
   return s;

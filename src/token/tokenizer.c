@@ -13,7 +13,7 @@ struct tokenizer {
   struct log log;
   struct vocab vocab;
   struct pretokenizer *pre;
-  bool adds_bos;
+  bool adds_bos, adds_eos;
 };
 
 /* ---- open ---- */
@@ -28,7 +28,8 @@ static enum lrqk_status open_pre(struct tokenizer *t, const struct gguf *g) {
   TRY(gguf_string(g, "tokenizer.ggml.pre", false, &pre));
   TRY(pretokenizer_open(&t->pre, g, pre));
   t->adds_bos = pretokenizer_row(t->pre)->adds_bos;
-  return gguf_bool(g, "tokenizer.ggml.add_bos_token", false, &t->adds_bos);
+  TRY(gguf_bool(g, "tokenizer.ggml.add_bos_token", false, &t->adds_bos));
+  return gguf_bool(g, "tokenizer.ggml.add_eos_token", false, &t->adds_eos);
 }
 
 enum lrqk_status tokenizer_open(struct tokenizer **out, const struct gguf *g, uint32_t n_vocab) {
@@ -245,6 +246,8 @@ uint32_t tokenizer_size(const struct tokenizer *t) { return t->vocab.n; }
 int32_t tokenizer_bos(const struct tokenizer *t) { return t->vocab.bos; }
 int32_t tokenizer_eos(const struct tokenizer *t) { return t->vocab.eos; }
 bool tokenizer_adds_bos(const struct tokenizer *t) { return t->adds_bos && t->vocab.bos >= 0; }
+bool tokenizer_adds_eos(const struct tokenizer *t) { return t->adds_eos && t->vocab.eos >= 0; }
+size_t tokenizer_lead(const struct tokenizer *t, int32_t prev, int32_t id) { (void)t, (void)prev, (void)id; return 0; }
 bool tokenizer_is_end(const struct tokenizer *t, int32_t id) { return id >= 0 && (uint32_t)id < t->vocab.n && t->vocab.tokens[id].end; }
 
 void tokenizer_text(const struct tokenizer *t, int32_t id, bool special, const char **text, size_t *len) {

@@ -24,6 +24,8 @@ uint32_t tokenizer_size(const struct tokenizer *t);
 int32_t tokenizer_bos(const struct tokenizer *t);          /* -1: none */
 int32_t tokenizer_eos(const struct tokenizer *t);          /* -1: none */
 bool tokenizer_adds_bos(const struct tokenizer *t);
+bool tokenizer_adds_eos(const struct tokenizer *t);
+size_t tokenizer_lead(const struct tokenizer *t, int32_t prev, int32_t id);   /* as lrqk_token_lead */
 bool tokenizer_is_end(const struct tokenizer *t, int32_t id);      /* EOS, EOT, <|im_end|>, <|endoftext|>, ... */
 /* The bytes of a token, 0 <= id < size; control tokens have none unless special. */
 void tokenizer_text(const struct tokenizer *t, int32_t id, bool special, const char **text, size_t *len);
@@ -32,7 +34,8 @@ int32_t tokenizer_special(const struct tokenizer *t, const char *name);    /* id
 /* Chat templates: one row per template that is known (chat.c), recognised by what the file's template contains.  BOS is
  * there only if the template writes it itself. */
 const char *chat_template_name(const struct gguf *g);      /* "chatml", ...; "" if the file has none or none that is known */
-enum lrqk_status chat_encode(const struct tokenizer *t, const struct gguf *g, const struct lrqk_message *msg, size_t n, struct ids *out,
-    size_t *replaced);
+enum lrqk_status chat_encode(const struct tokenizer *t, const struct gguf *g, const struct lrqk_message *msg, size_t n, size_t from,
+    bool prompt, struct ids *out, size_t *replaced);
+enum lrqk_status chat_known(const struct gguf *g);
 
 #endif
