@@ -238,7 +238,8 @@ END_TEST
 /* ---- wrong files ---- */
 
 static const struct { struct vocab_spec s; uint32_t n_vocab; const char *says; } wrong[] = {
-  { { .pre = "gpt-2", .model = "llama" }, 0, "tokenizer.ggml.model: found \"llama\", expected \"gpt2\"" },
+  { { .pre = "gpt-2", .model = "bert" }, 0, "tokenizer.ggml.model: found \"bert\", expected \"gpt2\" (byte-level BPE) or \"llama\"" },
+  { { .pre = "gpt-2", .model = "llama" }, 0, "tokenizer.ggml.scores is missing" },
   { { .pre = "gpt-2", .no_model = true }, 0, "tokenizer.ggml.model" },
   { { .pre = "deepseek-llm" }, 0, "found \"deepseek-llm\", known are: smollm, gpt-2" },
   { { .pre = "" }, 0, "found \"\", known are" },

@@ -1,4 +1,5 @@
-/* tokenizer.h - byte-level BPE out of a GGUF vocabulary: pre-tokenizer regexes (PCRE2), merges by rank, special tokens. */
+/* tokenizer.h - text to tokens and back with a GGUF vocabulary: byte-level BPE (pre-tokenizer regexes with PCRE2, merges by
+ * rank) or SentencePiece (merges by score, bytes for what is no piece), and special tokens. */
 #ifndef TOKEN_TOKENIZER_H
 #define TOKEN_TOKENIZER_H
 
@@ -19,6 +20,20 @@ enum lrqk_status ids_push(struct ids *v, int32_t id);      /* LRQK_MEMORY */
  * any other: their names always become them.  The longest name that begins at a place wins.  No BOS is added here.
  * Invalid UTF-8 becomes U+FFFD; *replaced (may be NULL) is set to the number of places. */
 enum lrqk_status tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, bool special, struct ids *out, size_t *replaced);
+
+/* A text whose bytes are of different origin: valid UTF-8. */
+struct marked_text {
+  const char *s;
+  const uint8_t *origin;           /* [len]; names of control tokens count only within a run of zeros; NULL: everywhere, if special */
+  size_t len;
+  bool special;
+  bool continued;                  /* it follows other text: no space goes in front of it */
+  const struct ids *markers;       /* user-defined tokens that count within a run of zeros only; may be NULL */
+};
+enum lrqk_status tokenizer_encode_marked(const struct tokenizer *t, const struct marked_text *text, struct ids *out);
+
+/* The text with U+FFFD for what is not UTF-8, in *copy (NULL before; mem_free) if it has to be another one; counts the places. */
+enum lrqk_status tokenizer_repair(const struct log *log, const char **text, size_t *len, char **copy, size_t *places);
 
 uint32_t tokenizer_size(const struct tokenizer *t);
 int32_t tokenizer_bos(const struct tokenizer *t);          /* -1: none */

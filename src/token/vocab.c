@@ -1,19 +1,23 @@
-/* vocab.c - reads and checks tokenizer.ggml.{tokens,token_type,merges,*_token_id} and builds the tables of vocab.h.
+/* vocab.c - reads and checks tokenizer.ggml.{tokens,token_type,merges,scores,*_token_id} and builds the tables of vocab.h.
  * Called by tokenizer.c. */
 #include "token/vocab.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "token/tokenizer.h"
 
 enum { MAX_NAME = 65535 };   /* bytes of a token; real vocabularies stay below 1024 */
 
 /* Names that mark the end of a text or a turn in the files of many models, and one that begins a turn: they are
  * control tokens even where a converter forgot to say so. */
 static const struct { const char *name; bool end; } control_names[] = {
-  { "<|im_end|>", true }, { "<|endoftext|>", true }, { "<|eot_id|>", true }, { "<|end_of_text|>", true }, { "<|end|>", true },
-  { "<|im_start|>", false },
+  { "<|im_end|>", true }, { "<|endoftext|>", true }, { "<|eot_id|>", true }, { "<|eom_id|>", true }, { "<|end_of_text|>", true },
+  { "<|end|>", true }, { "<|eot|>", true }, { "<|END_OF_TURN_TOKEN|>", true }, { "<end_of_turn>", true }, { "<|return|>", true },
+  { "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>", true },
+  { "<|im_start|>", false }, { "<|start_header_id|>", false }, { "<|end_header_id|>", false }, { "<start_of_turn>", false },
 };
 
 static enum lrqk_status no_memory(const struct gguf *g) { return fail(&g->log, LRQK_MEMORY, "%s: tokenizer: out of memory", g->path); }
@@ -37,6 +41,26 @@ static int byte_of(uint32_t c) {
   if (c < 256 + 33) return (int)c - 256;
   if (c < 256 + 33 + 34) return (int)c - 256 - 33 + 127;
   return c == 256 + 33 + 34 ? 173 : -1;
+}
+
+/* The bytes of a SentencePiece name: U+2581 is a space. */
+static uint32_t decode_piece(const char *name, uint32_t len, char *out) {
+  uint32_t n = 0;
+  for (uint32_t i = 0; i < len;) {
+    bool space = len - i >= 3 && !memcmp(name + i, "\xe2\x96\x81", 3);
+    out[n++] = space ? ' ' : name[i];
+    i += space ? 3 : 1;
+  }
+  return n;
+}
+
+static int hex_digit(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; }
+
+/* The byte of a name like <0x0A>, -1 for other names. */
+static int byte_piece(const char *name, uint32_t len) {
+  if (len != 6 || memcmp(name, "<0x", 3) || name[5] != '>') return -1;
+  int high = hex_digit(name[3]), low = hex_digit(name[4]);
+  return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
 /* The bytes that a name stands for; what is not of the alphabet stands for itself.  Never longer than the name. */
@@ -97,9 +121,9 @@ const struct merge *vocab_merge(const struct vocab *v, uint32_t left, uint32_t r
 
 static enum lrqk_status trie_add(struct vocab *v, const struct gguf *g, uint32_t id) {
   const struct token *t = &v->tokens[id];
-  uint32_t node = 1u + (uint8_t)t->name[0];
-  for (uint32_t i = 1; i < t->name_len; i++) {
-    uint8_t byte = (uint8_t)t->name[i];
+  uint32_t node = 1u + (uint8_t)t->text[0];
+  for (uint32_t i = 1; i < t->text_len; i++) {
+    uint8_t byte = (uint8_t)t->text[i];
     uint32_t next = v->trie[node].child;
     while (next && v->trie[next].byte != byte) next = v->trie[next].sibling;
     if (!next) {
@@ -120,11 +144,18 @@ static enum lrqk_status trie_add(struct vocab *v, const struct gguf *g, uint32_t
   return LRQK_OK;
 }
 
-uint32_t vocab_special(const struct vocab *v, const char *s, size_t len, bool control) {
+static bool listed(const struct ids *list, uint32_t id) {
+  for (size_t i = 0; list && i < list->n; i++) {
+    if ((uint32_t)list->id[i] == id) return true;
+  }
+  return false;
+}
+
+uint32_t vocab_special(const struct vocab *v, const char *s, size_t len, size_t trusted, const struct ids *markers) {
   uint32_t found = NO_TOKEN, node = 1u + (uint8_t)s[0];
   for (size_t i = 1; node; i++) {
     uint32_t id = v->trie[node].id;
-    if (id != NO_TOKEN && (control || v->tokens[id].type == TOKEN_USER)) found = id;
+    if (id != NO_TOKEN && (i <= trusted || (v->tokens[id].type == TOKEN_USER && !listed(markers, id)))) found = id;
     if (i == len) break;
     node = v->trie[node].child;
     while (node && v->trie[node].byte != (uint8_t)s[i]) node = v->trie[node].sibling;
@@ -213,25 +244,36 @@ static enum lrqk_status index_tokens(struct vocab *v, const struct gguf *g) {
       t->type = TOKEN_CONTROL;
     }
     t->end = control_names[i].end;
+    t->well_known = true;
   }
   v->cap_trie = 1024;
   v->trie = mem_alloc(v->cap_trie, sizeof *v->trie);
   if (!v->trie) return no_memory(g);
   v->n_trie = 257;
+  for (int b = 0; b < 256; b++) v->byte[b] = NO_TOKEN;
   for (uint32_t i = 0; i < v->n_trie; i++) v->trie[i].id = NO_TOKEN;
   char *text = v->texts;
   for (uint32_t id = 0; id < v->n; id++) {
     struct token *t = &v->tokens[id];
     t->text = text;
+    int byte = v->spm && t->type == TOKEN_BYTE ? byte_piece(t->name, t->name_len) : -1;
     if (t->type == TOKEN_UNKNOWN || t->type == TOKEN_CONTROL || t->type == TOKEN_USER) {   /* those are not in GPT-2's alphabet */
       t->text = t->name;
       t->text_len = t->name_len;
+      if (v->spm && t->type == TOKEN_USER) {
+        t->text_len = decode_piece(t->name, t->name_len, text);
+        t->text = text;
+      }
       if (t->name_len) TRY(trie_add(v, g, id));
       if (t->type == TOKEN_USER && t->name_len) v->has_user = true;
-    } else t->text_len = decode_name(t->name, t->name_len, text);
+    } else if (byte >= 0) {
+      text[0] = (char)byte;
+      t->text_len = 1;
+      v->byte[byte] = id;
+    } else t->text_len = (v->spm ? decode_piece : decode_name)(t->name, t->name_len, text);
     text += t->name_len;
   }
-  for (int b = 0; b < 256; b++) {
+  for (int b = 0; b < 256 && !v->spm; b++) {
     char name[2];
     v->byte[b] = vocab_find(v, name, vocab_byte_name((uint8_t)b, name));
   }
@@ -257,10 +299,41 @@ static enum lrqk_status load_merges(struct vocab *v, const struct gguf *g) {
     uint32_t left = vocab_find(v, s.s, na), right = vocab_find(v, space + 1, nb);
     uint32_t result = v->names[name_slot(v, s.s, na, space + 1, nb)] - 1u;
     if (left == NO_TOKEN || right == NO_TOKEN || result == NO_TOKEN) continue;   /* it could never come to be */
+    if (token_hidden(&v->tokens[result])) continue;                              /* text never becomes a control token */
     struct merge *m = &v->merges[merge_slot(v, left, right)];
     if (!m->rank1) *m = (struct merge){ left, right, result, i + 1 };
   }
   return LRQK_OK;
+}
+
+static enum lrqk_status load_scores(struct vocab *v, const struct gguf *g) {
+  const struct gguf_key *k;
+  TRY(array(g, "tokenizer.ggml.scores", true, false, &k));
+  if (k->count != v->n)
+    return fail(&g->log, LRQK_MODEL, "%s: tokenizer.ggml.scores: found %llu entries, expected %u, one for each of tokenizer.ggml.tokens",
+        g->path, (unsigned long long)k->count, v->n);
+  for (uint32_t id = 0; id < v->n; id++) {
+    v->tokens[id].score = (float)gguf_number(k, id);
+    if (!isfinite(v->tokens[id].score))
+      return fail(&g->log, LRQK_MODEL, "%s: tokenizer.ggml.scores: found %g for token %u, expected a finite number", g->path,
+          gguf_number(k, id), id);
+  }
+  return LRQK_OK;
+}
+
+/* Files of the architecture phi3 do not say it, but their tokenizer takes white space behind special tokens away, except
+ * behind these. */
+static void phi3_strips(struct vocab *v, const struct gguf *g) {
+  static const char *const keep[] = { "<unk>", "<s>", "<|endoftext|>" };
+  struct gguf_str arch = { "", 0 };
+  const struct gguf_key *k = gguf_find(g, "general.architecture");
+  if (!k || k->type != GGUF_STRING || gguf_string(g, "general.architecture", false, &arch) != LRQK_OK) return;
+  if (arch.len != 4 || memcmp(arch.s, "phi3", 4)) return;
+  for (uint32_t id = 0; id < v->n; id++) v->tokens[id].strips = token_hidden(&v->tokens[id]) || v->tokens[id].type == TOKEN_USER;
+  for (size_t i = 0; i < sizeof keep / sizeof *keep; i++) {
+    uint32_t id = vocab_find(v, keep[i], strlen(keep[i]));
+    if (id != NO_TOKEN) v->tokens[id].strips = false;
+  }
 }
 
 /* An optional id of a token. */
@@ -274,14 +347,29 @@ static enum lrqk_status token_id(const struct vocab *v, const struct gguf *g, co
   return LRQK_OK;
 }
 
-enum lrqk_status vocab_load(struct vocab *v, const struct gguf *g, uint32_t n_vocab) {
+/* SentencePiece vocabularies whose files do not name their special tokens have them under these names. */
+static int32_t usual(const struct vocab *v, const char *name) {
+  uint32_t id = v->spm ? vocab_find(v, name, strlen(name)) : NO_TOKEN;
+  return id != NO_TOKEN && token_hidden(&v->tokens[id]) ? (int32_t)id : -1;
+}
+
+enum lrqk_status vocab_load(struct vocab *v, const struct gguf *g, uint32_t n_vocab, bool spm) {
   static const char *const end_keys[] = { "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id" };
+  v->spm = spm;
   TRY(load_tokens(v, g, n_vocab));
   TRY(load_types(v, g));
   TRY(index_tokens(v, g));
-  TRY(load_merges(v, g));
+  if (spm) {
+    TRY(load_scores(v, g));
+    phi3_strips(v, g);
+  } else TRY(load_merges(v, g));
   TRY(token_id(v, g, "tokenizer.ggml.bos_token_id", &v->bos));
   TRY(token_id(v, g, end_keys[0], &v->eos));
+  TRY(token_id(v, g, "tokenizer.ggml.unknown_token_id", &v->unknown));
+  if (v->bos < 0 && !gguf_find(g, "tokenizer.ggml.bos_token_id")) v->bos = usual(v, "<s>");
+  if (v->eos < 0 && !gguf_find(g, "tokenizer.ggml.eos_token_id")) v->eos = usual(v, "</s>");
+  if (v->unknown < 0) v->unknown = usual(v, "<unk>");
+  if (v->eos >= 0) v->tokens[v->eos].end = true;
   for (size_t i = 0; i < sizeof end_keys / sizeof *end_keys; i++) {
     int32_t id;
     TRY(token_id(v, g, end_keys[i], &id));

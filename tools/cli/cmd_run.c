@@ -62,7 +62,7 @@ static int cut(struct run *r, size_t excess) {
     const char *text;
     size_t len = 0;
     s = lrqk_token_text(r->w.model, ids[i], r->o->special, &text, &len);
-    bytes += len;
+    bytes += len - (s || !len ? 0 : lrqk_token_lead(r->w.model, i ? ids[i - 1] : -1, ids[i]));
   }
   lrqk_free(ids);
   if (s) return (int)s;
@@ -183,13 +183,15 @@ static int add_token(struct run *r, int32_t id) {
     r->tokens = more;
     r->cap_tokens = cap;
   }
+  int32_t prev = r->n_tokens ? r->tokens[r->n_tokens - 1] : r->ids[r->n_ids - 1];
   r->tokens[r->n_tokens++] = id;
   lrqk_sampler_accept(r->sampler, id);
   const char *text;
   size_t len;
   enum lrqk_status s = lrqk_token_text(r->w.model, id, r->o->special, &text, &len);
   if (s) return (int)s;
-  if (len) text_stream(&r->answer, &r->utf8, text, len);
+  size_t lead = len ? lrqk_token_lead(r->w.model, prev, id) : 0;
+  if (len > lead) text_stream(&r->answer, &r->utf8, text + lead, len - lead);
   return flush_answer(r);
 }
 

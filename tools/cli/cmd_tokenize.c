@@ -28,8 +28,8 @@ static void quoted(struct text *t, const char *s, size_t len) {
 static int encode(struct ui *u, const struct options *o, const struct work *w, const struct text *in) {
   int32_t *ids = NULL;
   size_t n = 0;
-  unsigned flags = (o->special ? LRQK_TOKENIZE_SPECIAL : 0) | (o->no_bos ? LRQK_TOKENIZE_NO_BOS : 0);
-  enum lrqk_status s = lrqk_tokenize(w->model, in->s ? in->s : "", in->len, in->len ? flags : flags | LRQK_TOKENIZE_NO_BOS, &ids, &n);
+  unsigned flags = (o->special ? LRQK_TOKENIZE_SPECIAL : 0) | (o->no_bos ? LRQK_TOKENIZE_NO_BOS : LRQK_TOKENIZE_EOS);
+  enum lrqk_status s = lrqk_tokenize(w->model, in->s ? in->s : "", in->len, in->len ? flags : LRQK_TOKENIZE_NO_BOS, &ids, &n);
   if (s) return (int)s;
   struct text t = {0};
   if (o->json) {
@@ -64,7 +64,8 @@ static int decode(struct ui *u, const struct options *o, const struct work *w, c
     const char *text;
     size_t len;
     s = lrqk_token_text(w->model, ids[i], o->special, &text, &len);
-    if (!s && len) text_add(&t, text, len);
+    size_t lead = s || !len ? 0 : lrqk_token_lead(w->model, i ? ids[i - 1] : -1, ids[i]);
+    if (!s && len) text_add(&t, text + lead, len - lead);
   }
   free(ids);
   if (s) {
