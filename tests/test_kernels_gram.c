@@ -118,6 +118,57 @@ START_TEST(sums_are_grams) {
 }
 END_TEST
 
+/* ---- what `paper` keeps of queries */
+
+static size_t query_floats(const struct heads *s) {
+  return (size_t)s->hk * s->g * ((size_t)(s->d / 8) * (s->d / 8 + 1) * 32 + 2 * s->d);
+}
+
+/* q [rows][Hq][d] in chunks of [hk][chunk][g][d] */
+static float *query_sums_in_chunks(size_t device, const struct heads *s, const float *q, uint32_t rows, const uint32_t *chunks) {
+  struct bench b = { .dev = harness_device(device) };
+  uint32_t d8 = s->d / 8, wg = device % 2 ? 8 : 64, row = s->hk * s->g * s->d, part = s->g * s->d;
+  const struct kernel *k = kernel_of(&b, KERNEL_QUERY_SUM, SPEC(wg));
+  struct view sum = put(&b, test_memory(query_floats(s), 4), query_floats(s) * 4);
+  for (uint32_t t = 0; t < rows; t += *chunks++) {
+    float *x = test_memory((size_t)*chunks * row, 4);
+    for (uint32_t i = 0; i < *chunks; i++)
+      for (uint32_t h = 0; h < s->hk; h++)
+        memcpy(x + ((size_t)h * *chunks + i) * part, q + (size_t)(t + i) * row + h * part, part * sizeof *x);
+    struct query_sum_params p = { .rows = *chunks, .hk = s->hk, .g = s->g, .d8 = d8 };
+    DISPATCH(b.dev, k, ceil_div(s->hk * s->g * d8 * (d8 + 1) / 2, wg), 1, 1, &p, put(&b, x, (size_t)*chunks * row * 4), sum);
+  }
+  void *out = take(&b, sum);
+  clear(&b);
+  return out;
+}
+
+START_TEST(query_sums_are_grams) {
+  const struct heads *s = &heads[_i];
+  uint32_t rows = 37, nq = s->hk * s->g, row = nq * s->d;
+  float *q = normals((size_t)rows * row, 1);
+  double *want = test_memory(query_floats(s), sizeof *want);
+  size_t at = 0;
+  for (uint32_t h = 0; h < nq; h++)
+    for (uint32_t i = 0; i < s->d / 8; i++)
+      for (uint32_t j = 0; j <= i; j++)
+        for (uint32_t e = 0; e < 64; e++, at++)
+          for (uint32_t t = 0; t < rows; t++)
+            want[at] += (double)q[t * row + h * s->d + i * 8 + e / 8] * q[t * row + h * s->d + j * 8 + e % 8];
+  for (uint32_t i = 0; i < row; i++, at++)
+    for (uint32_t t = 0; t < rows; t++) want[at] += fabs(q[t * row + i]);
+  for (uint32_t i = 0; i < row; i++) want[at++] = q[(rows - 1) * row + i];
+  ck_assert_uint_eq(at, query_floats(s));
+  for (size_t i = 0; i < harness_count(); i++) {
+    float *one = query_sums_in_chunks(i, s, q, rows, (const uint32_t[]){ 37 });
+    float *parts = query_sums_in_chunks(i, s, q, rows, (const uint32_t[]){ 1, 16, 19, 1 });
+    nmse_check(one, want, at, 1e-12, harness_name(i));
+    ck_assert_msg(!memcmp(one, parts, at * 4), "%s: one chunk and four differ", harness_name(i));
+    ck_assert_msg(!memcmp(one + at - row, q + (rows - 1) * row, row * 4), "%s: the last query", harness_name(i));
+  }
+}
+END_TEST
+
 /* ---- maps */
 
 static const struct plane { uint32_t hk, g, d, neox, rot, rank, bits, page, n, page0; } planes[] = {
@@ -314,6 +365,7 @@ int main(void) {
   tcase_add_unchecked_fixture(c, harness_open, harness_close);
   tcase_add_checked_fixture(c, harness_fresh, NULL);
   tcase_add_loop_test(c, sums_are_grams, 0, N_HEADS);
+  tcase_add_loop_test(c, query_sums_are_grams, 0, N_HEADS);
   tcase_add_loop_test(c, maps_of_keys_and_queries, 0, N_PLANES);
   tcase_add_loop_test(c, mean_scores_at_every_position, 0, N_PLANES);
   suite_add_tcase(suite, c);

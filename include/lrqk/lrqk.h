@@ -223,8 +223,9 @@ void lrqk_engine_device(const lrqk_engine *e, struct lrqk_device_info *out);
 
 enum lrqk_policy { LRQK_POLICY_FULL, LRQK_POLICY_OFFLOAD, LRQK_POLICY_LRQK };
 enum lrqk_group { LRQK_GROUP_SUM, LRQK_GROUP_MAX, LRQK_GROUP_NONE };
-enum lrqk_proxy { LRQK_PROXY_PAIRS, LRQK_PROXY_GRAM };
+enum lrqk_proxy { LRQK_PROXY_PAIRS, LRQK_PROXY_GRAM, LRQK_PROXY_PAPER };
 enum lrqk_proxy_type { LRQK_PROXY_INT8, LRQK_PROXY_FP16 };
+enum lrqk_share { LRQK_SHARE_GROUP, LRQK_SHARE_HEAD };
 
 /* Where the KV cache lies and which of it a decode step reads.  Symbols as in the paper: r, k, w. */
 struct lrqk_cache_options {
@@ -232,7 +233,8 @@ struct lrqk_cache_options {
   enum lrqk_proxy proxy;
   enum lrqk_proxy_type proxy_type;
   enum lrqk_group group;
-  uint32_t rank;          /* r: numbers per token and KV head, a multiple of 4; 0 = half the head size (pairs), a quarter of it (gram) */
+  enum lrqk_share share;  /* paper: whose keys get proxies of their own, those of a KV head or those of a query head (as published) */
+  uint32_t rank;          /* r: numbers per token and KV head, a multiple of 4; 0 = half the head size (pairs), a quarter of it (gram, paper) */
   uint32_t active;        /* k: tokens chosen by score per KV head, sinks among them */
   uint32_t lite;          /* w: the newest tokens, always on the device */
   bool tail;              /* the attention mass of tokens that were not chosen, as the proxies estimate it, goes to the mean
@@ -240,17 +242,24 @@ struct lrqk_cache_options {
   uint32_t sinks;         /* first tokens of the text that are always chosen */
   bool mean_key;          /* gram: the mean key's score by position is taken apart, only the rest is factored */
   uint32_t horizon;       /* gram: positions after the prompt that the factors are made for */
-  uint32_t iters;         /* gram: the most iterations of the solver */
-  double tol;             /* gram: it stops when the mean squared change of a factor falls below this; 0: never */
+  uint32_t iters;         /* gram, paper: the most iterations of the solver; 0 = 16 (gram), 2 (paper) */
+  double tol;             /* ... which stops when the mean squared change of a factor falls below this; 0: never; negative = 0 (gram),
+                             1e-2 (paper) */
+  double lambda_q, lambda_k;   /* gram, paper: weight of |Q - A_Q B_Q|^2 and of |K - A_K B_K|^2 beside |QK' - A_Q A_K'|^2 */
+  double lambda;          /* paper: weight of the rows attended to last beside the bases, in a decode step */
+  bool freeze_basis;      /* paper: a decode step leaves the bases alone */
+  uint32_t refresh;       /* pairs, gram: every layer is solved again every so many positions, its proxies made anew; 0: never */
   bool lend;              /* keeps the sums of every proxy, so that the session can be copied to one with another proxy */
   uint64_t dense[8];      /* bit i: layer i keeps all its KV on the device and attends to all of it */
 };
 
-/* policy lrqk, proxy pairs, int8, group sum, rank 0, mean key, horizon 1024, iters 16, tol 0, active 2048, lite 64, sinks 4,
- * tail, layer 0 dense */
+/* policy lrqk, proxy pairs, int8, group sum, share group, rank 0, mean key, horizon 1024, iters 0, tol -1, lambdas 1, refresh 0,
+ * active 2048, lite 64, sinks 4, tail, layer 0 dense */
 struct lrqk_cache_options lrqk_cache_defaults(void);
 
-/* Sets one option by the name it has on the command line ("rank", "dense-layers", ...) from its text.
+/* Sets one option by the name it has on the command line ("rank", "dense-layers", ...) from its text.  "preset" with value
+ * "paper" sets all of them to LRQK as published (arXiv 2510.23649): rank 32, active 2048, lite 64, a proxy and a list per query
+ * head in fp16, 2 iterations, no sinks, no tail, no dense layers.
  * LRQK_USAGE, with a message through log, for an unknown name or a value out of range. */
 enum lrqk_status lrqk_cache_set(struct lrqk_cache_options *o, const char *key, const char *value, lrqk_log_fn log, void *log_ud);
 
@@ -282,7 +291,7 @@ enum lrqk_status lrqk_session_decode(lrqk_session *s, int32_t id);
 
 /* Makes `to`, a session without tokens on the same engine, hold the text of `from` as if it had been prefilled there: one
  * prefill for many policies.  LRQK_USAGE unless `from` has policy lrqk without dense layers (its host memory has all rows)
- * and lend or the proxy of `to` (its device has the sums), and `to` the room and the same context. */
+ * and the proxy of `to` or, unless that is paper, lend (its device has the sums), and `to` the room and the same context. */
 enum lrqk_status lrqk_session_copy(lrqk_session *to, lrqk_session *from);
 
 const float *lrqk_session_logits(const lrqk_session *s);   /* [n_vocab], of the last token; NULL before the first */

@@ -17,7 +17,7 @@ static const struct attention_ops *const policies[] = {
 struct lrqk_cache_options lrqk_cache_defaults(void) {
   return (struct lrqk_cache_options){ .policy = LRQK_POLICY_LRQK, .proxy = LRQK_PROXY_PAIRS, .proxy_type = LRQK_PROXY_INT8, .group = LRQK_GROUP_SUM,
                                       .active = 2048, .lite = 64, .sinks = 4, .tail = true, .dense = { 1 },
-                                      .mean_key = true, .horizon = 1024, .iters = 16 };
+                                      .mean_key = true, .horizon = 1024, .tol = -1, .lambda_q = 1, .lambda_k = 1, .lambda = 1 };
 }
 
 /* Residency has one workgroup per list, whose lanes own 32 tokens each. */
@@ -29,7 +29,12 @@ static uint32_t most_active(const struct device *dev) {
 static enum lrqk_status check_lrqk(struct lrqk_cache_options *o, struct device *dev, const struct hparams *hp, uint32_t n_ctx) {
   const struct log *log = &dev->log;
   uint32_t g = hp->n_heads / hp->n_kv_heads;
-  if (!o->rank) o->rank = hp->head_size / (o->proxy == LRQK_PROXY_GRAM && hp->head_size >= 16 ? 4 : 2) / 4 * 4;
+  bool paper = o->proxy == LRQK_PROXY_PAPER;
+  if (!o->rank) o->rank = hp->head_size / (o->proxy != LRQK_PROXY_PAIRS && hp->head_size >= 16 ? 4 : 2) / 4 * 4;
+  if (!o->iters) o->iters = paper ? 2 : 16;
+  if (o->tol < 0) o->tol = paper ? 1e-2 : 0;
+  if (o->share == LRQK_SHARE_HEAD && !paper) return fail(log, LRQK_USAGE, "share head is for proxy paper; other proxies serve all heads of a group");
+  if (o->refresh && paper) return fail(log, LRQK_USAGE, "refresh is for the proxies pairs and gram; the bases of paper follow every token");
   if (o->rank > hp->head_size) return fail(log, LRQK_USAGE, "rank %u is larger than the head size %u of this model", o->rank, hp->head_size);
   if (o->sinks > o->active) return fail(log, LRQK_USAGE, "sinks %u do not fit into active %u, which counts them", o->sinks, o->active);
   if (o->active > n_ctx) o->active = n_ctx;
@@ -78,7 +83,7 @@ void attention_step(struct attention *a, uint32_t t, uint32_t *words) {
 bool attention_can_lend(const struct attention *a, const struct attention *to) {
   bool dense = false;
   for (uint32_t i = 0; i < a->core.hp->n_layers; i++) dense = dense || attention_is_dense(&a->opt, i);
-  bool sums = a->opt.lend || to->ops != &attention_lrqk || a->opt.proxy == to->opt.proxy;
+  bool sums = (a->opt.lend && to->opt.proxy != LRQK_PROXY_PAPER) || to->ops != &attention_lrqk || a->opt.proxy == to->opt.proxy;
   return a->ops == &attention_lrqk && !dense && sums;
 }
 
@@ -96,6 +101,14 @@ static bool parse_u32(const char *s, uint32_t lo, uint32_t hi, uint32_t *out) {
 static bool parse_word(const char *s, const char *const *words, int n, int *out) {
   for (int i = 0; i < n; i++) if (!strcmp(s, words[i])) { *out = i; return true; }
   return false;
+}
+
+static bool parse_switch(const char *s, bool *out) {
+  static const char *const words[] = { "off", "on", "0", "1", "false", "true", "no", "yes" };
+  int i = 0;
+  if (!parse_word(s, words, 8, &i)) return false;
+  *out = i & 1;
+  return true;
 }
 
 /* "none", "0", "0,3-5" */
@@ -119,10 +132,35 @@ static bool parse_layers(const char *s, uint64_t bits[8]) {
   return true;
 }
 
+static bool parse_real(const char *s, double *out) {
+  char *end;
+  double x = strtod(s, &end);
+  if (!((*s >= '0' && *s <= '9') || *s == '.') || end == s || *end || !(x <= 1e30)) return false;
+  *out = x;
+  return true;
+}
+
+/* LRQK as published, on top of what is no option of the cache. */
+static void set_paper(struct lrqk_cache_options *o) {
+  const struct lrqk_cache_options was = *o;
+  *o = lrqk_cache_defaults();
+  o->lend = was.lend;
+  o->proxy = LRQK_PROXY_PAPER;
+  o->proxy_type = LRQK_PROXY_FP16;
+  o->share = LRQK_SHARE_HEAD;
+  o->group = LRQK_GROUP_NONE;
+  o->rank = 32;
+  o->iters = 2;
+  o->tol = 1e-2;
+  o->sinks = 0;
+  o->tail = false;
+  memset(o->dense, 0, sizeof o->dense);
+}
+
 enum lrqk_status lrqk_cache_set(struct lrqk_cache_options *o, const char *key, const char *value, lrqk_log_fn fn, void *ud) {
-  static const char *const policy[] = { "full", "offload", "lrqk" }, *const proxy[] = { "pairs", "gram" },
-                    *const type[] = { "int8", "fp16" }, *const group[] = { "sum", "max", "none" }, *const off_on[] = { "off", "on" },
-                    *const tail[] = { "mean", "none" };
+  static const char *const policy[] = { "full", "offload", "lrqk" }, *const proxy[] = { "pairs", "gram", "paper" },
+                    *const type[] = { "int8", "fp16" }, *const group[] = { "sum", "max", "none" },
+                    *const tail[] = { "mean", "none" }, *const share[] = { "group", "head" }, *const preset[] = { "paper" };
   const struct log log = { fn, ud };
   const char *expected;
   int i = 0;
@@ -131,21 +169,27 @@ enum lrqk_status lrqk_cache_set(struct lrqk_cache_options *o, const char *key, c
     expected = "full, offload or lrqk";
     if ((ok = parse_word(value, policy, 3, &i))) o->policy = (enum lrqk_policy)i;
   } else if (!strcmp(key, "proxy")) {
-    expected = "pairs or gram";
-    if ((ok = parse_word(value, proxy, 2, &i))) o->proxy = (enum lrqk_proxy)i;
+    expected = "pairs, gram or paper";
+    if ((ok = parse_word(value, proxy, 3, &i))) o->proxy = (enum lrqk_proxy)i;
   } else if (!strcmp(key, "proxy-type")) {
     expected = "int8 or fp16";
     if ((ok = parse_word(value, type, 2, &i))) o->proxy_type = (enum lrqk_proxy_type)i;
   } else if (!strcmp(key, "group")) {
     expected = "sum, max or none";
     if ((ok = parse_word(value, group, 3, &i))) o->group = (enum lrqk_group)i;
+  } else if (!strcmp(key, "share")) {
+    expected = "group or head";
+    if ((ok = parse_word(value, share, 2, &i))) o->share = (enum lrqk_share)i;
+  } else if (!strcmp(key, "preset")) {
+    expected = "paper";
+    if ((ok = parse_word(value, preset, 1, &i))) set_paper(o);
   } else if (!strcmp(key, "rank")) {
     expected = "a multiple of 4 from 4 to 512";
     uint32_t r;
     if ((ok = parse_u32(value, 4, 512, &r) && r % 4 == 0)) o->rank = r;
   } else if (!strcmp(key, "mean-key")) {
     expected = "on or off";
-    if ((ok = parse_word(value, off_on, 2, &i))) o->mean_key = i;
+    ok = parse_switch(value, &o->mean_key);
   } else if (!strcmp(key, "horizon")) {
     expected = "a number from 1 on";
     ok = parse_u32(value, 1, 1u << 30, &o->horizon);
@@ -154,9 +198,16 @@ enum lrqk_status lrqk_cache_set(struct lrqk_cache_options *o, const char *key, c
     ok = parse_u32(value, 1, 1000, &o->iters);
   } else if (!strcmp(key, "tol")) {
     expected = "a number from 0 on";
-    char *end;
-    double x = strtod(value, &end);
-    if ((ok = ((*value >= '0' && *value <= '9') || *value == '.') && end != value && !*end && x <= 1e30)) o->tol = x;
+    ok = parse_real(value, &o->tol);
+  } else if (!strcmp(key, "lambda-q") || !strcmp(key, "lambda-k") || !strcmp(key, "lambda")) {
+    expected = "a number from 0 on";
+    ok = parse_real(value, !strcmp(key, "lambda") ? &o->lambda : !strcmp(key, "lambda-q") ? &o->lambda_q : &o->lambda_k);
+  } else if (!strcmp(key, "freeze-basis")) {
+    expected = "on or off";
+    ok = parse_switch(value, &o->freeze_basis);
+  } else if (!strcmp(key, "refresh")) {
+    expected = "a number, 0 for never";
+    ok = parse_u32(value, 0, 1u << 30, &o->refresh);
   } else if (!strcmp(key, "active")) {
     expected = "a number from 1 on";
     ok = parse_u32(value, 1, 1u << 30, &o->active);
@@ -173,8 +224,8 @@ enum lrqk_status lrqk_cache_set(struct lrqk_cache_options *o, const char *key, c
     expected = "none, or layers such as 0,3-5 (0 to 511)";
     ok = parse_layers(value, o->dense);
   } else {
-    return fail(&log, LRQK_USAGE, "unknown cache option '%s'; known are attention, proxy, proxy-type, group, rank, mean-key, horizon, "
-                "iters, tol, active, lite, sinks, tail, dense-layers", key);
+    return fail(&log, LRQK_USAGE, "unknown cache option '%s'; known are attention, preset, proxy, proxy-type, share, group, rank, mean-key, "
+                "horizon, iters, tol, lambda, lambda-q, lambda-k, freeze-basis, refresh, active, lite, sinks, tail, dense-layers", key);
   }
   return ok ? LRQK_OK : fail(&log, LRQK_USAGE, "%s: '%s' is not %s", key, value, expected);
 }

@@ -24,8 +24,8 @@ static uint64_t row_floats(const struct attn_core *c) { return (uint64_t)c->hk *
 
 static struct factor_options solver_options(const struct gram_shape *s, uint32_t l) {
   const struct attn_core *c = s->core;
-  return (struct factor_options){ .d = c->d, .r = s->opt->rank, .iters = s->opt->iters, .tol = s->opt->tol, .lambda_q = 1, .lambda_k = 1,
-                                  .rows_q = (uint64_t)l * c->g, .rows_k = l };
+  return (struct factor_options){ .d = c->d, .r = s->opt->rank, .iters = s->opt->iters, .tol = s->opt->tol, .lambda_q = s->opt->lambda_q,
+                                  .lambda_k = s->opt->lambda_k, .rows_q = (uint64_t)l * c->g, .rows_k = l };
 }
 
 /* The solver's workspace. */

@@ -5,6 +5,7 @@
 #include "attention/attention.h"
 #include "attention/full.h"
 #include "attention/gram.h"
+#include "attention/paper_proxy.h"
 #include "attention/select.h"
 #include "base/mem.h"
 #include "cache/residency.h"
@@ -18,6 +19,8 @@ struct lrqk_layer {
   struct proxy proxy;
   struct view values, values_kept;   /* [hk][d] float: sum of all value rows; kept: as it was at lrqk_mark */
   struct gram gram;
+  uint32_t pending;               /* decoded tokens that are not in its sums yet */
+  struct paper_layer paper;
   struct active active;
 };
 
@@ -28,7 +31,7 @@ struct lrqk {
   struct attn_decode all, some;   /* over a dense layer, over active rows */
   struct proxy_shape proxies;
   struct gram_shape grams;
-  uint32_t pending;               /* decoded tokens that are not in the Gram sums yet */
+  struct paper_shape papers;
   struct active_shape actives;
   struct selector selector;
   const struct kernel *append, *value_sum;
@@ -38,6 +41,7 @@ struct lrqk {
   bool proxied;                   /* proxies exist: the text has been longer than k + w */
   int now;                        /* which of active.list is this step's */
   uint32_t candidates, count;     /* of this step: n, min(k, n) */
+  uint32_t old;                   /* count of the step before */
   uint64_t bus_bytes;             /* of decode steps, apart from misses */
 };
 
@@ -50,6 +54,7 @@ static enum lrqk_status layer_init(struct lrqk *f, struct lrqk_layer *y, uint32_
   TRY(pool_alloc(&y->values, &f->pool, (uint64_t)c->hk * c->d * 4));
   TRY(pool_alloc(&y->values_kept, &f->pool, (uint64_t)c->hk * c->d * 4));
   TRY(gram_init(&y->gram, &f->grams, &f->pool));
+  TRY(paper_init(&y->paper, &f->papers, &f->pool));
   return active_init(&y->active, &f->actives, &f->pool);
 }
 
@@ -65,6 +70,7 @@ static enum lrqk_status lrqk_init(struct attention *a) {
   TRY(gram_shape_init(&f->grams, c, o, &f->proxies));
   TRY(selector_init(&f->selector, c, o, &f->proxies));
   const struct selector *s = &f->selector;
+  TRY(paper_shape_init(&f->papers, c, o, &f->proxies, s->lists));
   TRY(active_shape_init(&f->actives, c->dev, c->step, &f->scratch, c->hk, c->d, s->lists, o->lite, o->active));
   TRY(pool_alloc(&f->new_row, &f->scratch, c->token_bytes));
   TRY(pool_alloc(&f->attended, &f->scratch, (uint64_t)c->hk * c->g * c->d * 4));
@@ -85,11 +91,13 @@ static void lrqk_destroy(struct attention *a) {
   if (f->layers) for (uint32_t i = 0; i < a->core.hp->n_layers; i++) {
     kv_rows_destroy(&f->layers[i].rows);
     proxy_destroy(&f->layers[i].proxy);
+    paper_destroy(&f->layers[i].paper);
   }
   mem_free(f->layers);
   kv_rows_destroy(&f->work);
   selector_destroy(&f->selector);
   gram_shape_destroy(&f->grams);
+  paper_shape_destroy(&f->papers);
   pool_destroy(&f->pool);
   pool_destroy(&f->scratch);
 }
@@ -98,18 +106,18 @@ static void lrqk_destroy(struct attention *a) {
 
 static bool needs_proxies(const struct lrqk *f, uint32_t l) { return l > f->actives.k + f->actives.w; }
 
-/* The Gram sums of all layers become those of all tokens. */
-static void add_pending(struct lrqk *f) {
-  for (uint32_t i = 0; f->pending && i < f->base.core.hp->n_layers; i++)
-    if (!f->layers[i].dense) gram_add_pending(&f->layers[i].gram, &f->grams, f->pending);
-  f->pending = 0;
+/* The Gram sums of a layer become those of all tokens. */
+static void add_pending(const struct lrqk *f, struct lrqk_layer *ly) {
+  if (ly->pending) gram_add_pending(&ly->gram, &f->grams, ly->pending);
+  ly->pending = 0;
 }
 
 static void lrqk_mark(struct attention *a) {
   struct lrqk *f = (struct lrqk *)a;
-  add_pending(f);
   for (uint32_t i = 0; i < a->core.hp->n_layers; i++) {
     if (f->layers[i].dense) continue;
+    add_pending(f, &f->layers[i]);
+    paper_mark(&f->layers[i].paper, &f->papers);
     proxy_mark(&f->layers[i].proxy, &a->core);
     if (f->grams.sums) gram_mark(&f->layers[i].gram, &f->grams);
     device_copy(a->core.dev, f->layers[i].values_kept, f->layers[i].values);
@@ -138,12 +146,15 @@ static void lrqk_prefill(struct attention *a, uint32_t layer, struct view qkv, s
   if (ly->dense) return;
   add_sums(f, ly, kv_page(&f->work, t0 / c->page), t0 % c->page, m);
   if (f->grams.sums) gram_add(&ly->gram, &f->grams, qkv, m);
+  paper_add(&ly->paper, &f->papers, m);
   kv_rows_copy(&ly->rows, &f->work, t0, t0 + m);
 }
 
-/* Chooses pairs or makes maps from the sums of l tokens, and the proxies of all of them. */
+/* Chooses pairs, makes maps or factors from the sums of l tokens, and the proxies of all of them. */
 static void make_proxies(struct lrqk *f, struct lrqk_layer *ly, const struct kv_rows *rows, uint32_t l) {
-  if (!f->grams.maps) {
+  if (f->papers.on) {
+    paper_solve(&ly->paper, &f->papers, &ly->proxy, &ly->rows, l);
+  } else if (!f->grams.maps) {
     proxy_build(&ly->proxy, &f->proxies, &f->base.core, rows, l);
   } else {
     gram_solve(&ly->gram, &f->grams, l);
@@ -172,6 +183,7 @@ static void lrqk_rewind(struct attention *a, uint32_t l) {
     proxy_restore(&ly->proxy, &a->core);
     device_copy(a->core.dev, ly->values, ly->values_kept);
     if (f->grams.sums) gram_restore(&ly->gram, &f->grams);
+    paper_restore(&ly->paper, &f->papers);
     settle(f, ly, &ly->rows, l);
   }
   f->proxied = needs_proxies(f, l);
@@ -181,13 +193,14 @@ static const struct kv_rows *lrqk_rows(struct attention *a, uint32_t layer) { re
 
 static void lrqk_adopt(struct attention *a, struct attention *from, uint32_t l) {
   struct lrqk *f = (struct lrqk *)a, *lender = (struct lrqk *)from;
-  add_pending(lender);
   for (uint32_t i = 0; i < a->core.hp->n_layers; i++) {
     struct lrqk_layer *ly = &f->layers[i];
+    add_pending(lender, &lender->layers[i]);
     kv_rows_copy(&ly->rows, lrqk_rows(from, i), 0, l);
     if (ly->dense) continue;
     if (f->proxies.energies) device_copy(a->core.dev, ly->proxy.energy, lender->layers[i].proxy.energy);
     if (f->grams.sums) device_copy(a->core.dev, ly->gram.sum, lender->layers[i].gram.sum);
+    if (f->papers.on) device_copy(a->core.dev, ly->paper.sum, lender->layers[i].paper.sum);
     device_copy(a->core.dev, ly->values, lender->layers[i].values);
     settle(f, ly, &ly->rows, l);
   }
@@ -198,13 +211,14 @@ static void lrqk_adopt(struct attention *a, struct attention *from, uint32_t l) 
 
 static void lrqk_step(struct attention *a, uint32_t t, uint32_t *words) {
   struct lrqk *f = (struct lrqk *)a;
-  uint32_t w = f->actives.w, k = f->actives.k, l = t + 1, old = f->count;
+  uint32_t w = f->actives.w, k = f->actives.k, l = t + 1;
+  f->old = f->count;
   f->candidates = l > w ? l - w : 0;
   f->count = f->candidates < k ? f->candidates : k;
   if (f->count) f->now = !f->now;
   words[STEP_CAND] = f->candidates;
   words[STEP_CNT] = f->count;
-  words[STEP_OLD] = old;
+  words[STEP_OLD] = f->old;
   words[STEP_RING] = t % w;
   words[STEP_ROWS] = (l < w ? l : w) + f->count;
 }
@@ -224,9 +238,33 @@ static void append(struct lrqk *f, const struct lrqk_layer *ly, bool proxied) {
 }
 
 /* The new token into the Gram sums of a layer, sooner or later. */
-static void add_gram(struct lrqk *f, const struct lrqk_layer *ly, struct view qkv, bool now) {
-  gram_defer(&ly->gram, &f->grams, qkv, f->pending);
-  if (now || f->pending + 1 == GRAM_PENDING) gram_add_pending(&ly->gram, &f->grams, f->pending + 1);
+static void add_gram(struct lrqk *f, struct lrqk_layer *ly, struct view qkv, bool now) {
+  gram_defer(&ly->gram, &f->grams, qkv, ly->pending++);
+  if (now || ly->pending == GRAM_PENDING) add_pending(f, ly);
+}
+
+/* Whether a layer is solved again before token t: each has its turn, spread over --refresh positions. */
+static bool is_refreshed(const struct lrqk *f, uint32_t layer, uint32_t t) {
+  uint64_t every = f->base.opt.refresh;
+  return every && f->proxied && t % every == layer * every / f->base.core.hp->n_layers;
+}
+
+/* The layer's proxies from all l rows that the host has, over the bus. */
+static void remake_proxies(struct lrqk *f, struct lrqk_layer *ly, uint32_t l) {
+  if (f->grams.sums) add_pending(f, ly);
+  make_proxies(f, ly, &ly->rows, l);
+  f->bus_bytes += (uint64_t)l * f->base.core.token_bytes;
+}
+
+/* `paper`: proxies of the new token and its queries come from the CPU; if it is the first that needs them, all others too. */
+static void append_paper(struct lrqk *f, struct lrqk_layer *ly, bool crosses) {
+  uint32_t t = f->base.t;
+  if (crosses) remake_proxies(f, ly, t);
+  if (crosses || f->proxied) {
+    paper_append(&ly->paper, &f->papers, &ly->proxy, &ly->rows, f->new_row, ly->active.list[!f->now], f->old, t, f->selector.queries);
+    f->bus_bytes += paper_step_bytes(&f->papers);
+  }
+  paper_add(&ly->paper, &f->papers, 1);
 }
 
 static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, struct view cs, struct view y) {
@@ -239,13 +277,15 @@ static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, st
     dense_decode(c, &f->all, &ly->rows, a->t, qkv, cs, y);
   } else {
     attn_rope(c, qkv, cs, 1, f->new_row, 0, false);
+    if (is_refreshed(f, layer, a->t)) remake_proxies(f, ly, a->t);
     append(f, ly, f->proxied);
     add_sums(f, ly, f->new_row, 0, 1);
     if (f->grams.sums) add_gram(f, ly, qkv, crosses);
-    if (crosses) {   /* proxies from all rows so far; `gram` reads its sums back, layer by layer, in this one step */
-      make_proxies(f, ly, &ly->rows, l);
+    if (f->papers.on) {
+      append_paper(f, ly, crosses);
+    } else if (crosses) {   /* proxies from all rows so far; `gram` reads its sums back, layer by layer, in this one step */
+      remake_proxies(f, ly, l);
       append(f, ly, true);
-      f->bus_bytes += (uint64_t)l * c->token_bytes;
     }
     f->bus_bytes += c->token_bytes;
     if (f->count) {
@@ -262,7 +302,7 @@ static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, st
   }
   if (layer + 1 < c->hp->n_layers) return;
   f->proxied = needs_proxies(f, l);
-  if (f->grams.sums) f->pending = crosses ? 0 : (f->pending + 1) % GRAM_PENDING;
+  f->papers.fresh = false;
 }
 
 /* ---- figures and checks */
@@ -275,6 +315,7 @@ static enum lrqk_status lrqk_stats(struct attention *a, struct attention_stats *
   for (uint32_t i = 0; i < c->hp->n_layers; i++) {
     struct lrqk_layer *ly = &f->layers[i];
     *(ly->dense ? &device : &host) += kv_rows_bytes(&ly->rows);
+    if (!ly->dense) host += paper_layer_bytes(&f->papers);
     for (uint32_t h = 0; !ly->dense && h < f->actives.lists; h += 64) {
       uint32_t n = f->actives.lists - h < 64 ? f->actives.lists - h : 64, stat[64][2];   /* 64 lists are one VIEW_ALIGN of counters */
       TRY(device_read(c->dev, stat, (struct view){ ly->active.stat.buf, ly->active.stat.offset + h * 8, n * 8 }, n * 8));

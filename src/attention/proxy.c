@@ -10,7 +10,7 @@ enum lrqk_status proxy_shape_init(struct proxy_shape *s, struct attn_core *c, co
   bool int8 = o->proxy_type == LRQK_PROXY_INT8;
   uint32_t neox = c->hp->rope_neox, small = c->dev->caps.cpu ? 8 : 64;
   *s = (struct proxy_shape){ .rank = o->rank, .int8 = int8, .rw = ceil_div(o->rank, int8 ? 16 : 8), .n_pages = ceil_div(c->n_ctx, c->page),
-                             .pairs = o->proxy == LRQK_PROXY_PAIRS };
+                             .planes = o->share == LRQK_SHARE_HEAD ? c->hk * c->g : c->hk, .pairs = o->proxy == LRQK_PROXY_PAIRS };
   s->energies = s->pairs || o->lend;
   TRY(kernel_get(&s->energy, c->dev, KERNEL_PAIR_ENERGY, SPEC(small, neox)));
   TRY(kernel_get(&s->choose, c->dev, KERNEL_PAIR_CHOOSE, SPEC(64, neox)));
@@ -23,10 +23,12 @@ uint32_t proxy_page_tokens(const struct attn_core *c, uint32_t page) {
 }
 
 static uint64_t row_bytes(const struct proxy_shape *s, const struct attn_core *c, uint32_t page) {
-  return (uint64_t)c->hk * proxy_page_tokens(c, page) * s->rw * 16;
+  return (uint64_t)s->planes * proxy_page_tokens(c, page) * s->rw * 16;
 }
 
-static uint64_t scale_bytes(const struct attn_core *c, uint32_t page) { return (uint64_t)c->hk * proxy_page_tokens(c, page) * 2; }
+static uint64_t scale_bytes(const struct proxy_shape *s, const struct attn_core *c, uint32_t page) {
+  return (uint64_t)s->planes * proxy_page_tokens(c, page) * 2;
+}
 
 struct view proxy_rows(const struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, uint32_t page) {
   return (struct view){ p->page[page].buf, p->page[page].offset, row_bytes(s, c, page) };
@@ -34,7 +36,7 @@ struct view proxy_rows(const struct proxy *p, const struct proxy_shape *s, const
 
 struct view proxy_scales(const struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, uint32_t page) {
   if (!s->int8) return proxy_rows(p, s, c, page);
-  return (struct view){ p->page[page].buf, p->page[page].offset + row_bytes(s, c, page), scale_bytes(c, page) };
+  return (struct view){ p->page[page].buf, p->page[page].offset + row_bytes(s, c, page), scale_bytes(s, c, page) };
 }
 
 enum lrqk_status proxy_init(struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, struct pool *pool) {
@@ -47,7 +49,7 @@ enum lrqk_status proxy_init(struct proxy *p, const struct proxy_shape *s, const 
   p->page = mem_alloc(s->n_pages, sizeof *p->page);
   if (!p->page) return fail(&c->dev->log, LRQK_MEMORY, "cannot allocate a list of %u proxy pages", s->n_pages);
   for (uint32_t i = 0; i < s->n_pages; i++)
-    TRY(pool_alloc(&p->page[i], pool, row_bytes(s, c, i) + (s->int8 ? scale_bytes(c, i) : 0)));
+    TRY(pool_alloc(&p->page[i], pool, row_bytes(s, c, i) + (s->int8 ? scale_bytes(s, c, i) : 0)));
   return LRQK_OK;
 }
 

@@ -1,5 +1,5 @@
 /* proxy.h - the proxies of one layer: r numbers per token and KV head that stand for its key, kept per page of tokens; and
- * how `pairs` makes them: chosen coordinates (`gram` makes them by maps, see gram.h).  Device memory only. */
+ * how `pairs` makes them: chosen coordinates (`gram` makes them by maps, see gram.h; `paper`: paper_proxy.h).  Device memory. */
 #ifndef ATTENTION_PROXY_H
 #define ATTENTION_PROXY_H
 
@@ -10,6 +10,7 @@ struct proxy_shape {
   bool int8;
   uint32_t rw;                    /* uint4 words of a row: ceil(r/16) in int8, ceil(r/8) in fp16 */
   uint32_t n_pages;
+  uint32_t planes;                /* sets of proxies of a layer: a KV head's, or (paper, share head) a query head's own */
   bool energies, pairs;           /* energies are summed; proxies are chosen pairs */
   const struct kernel *energy, *choose, *build;
 };
@@ -17,7 +18,7 @@ struct proxy_shape {
 struct proxy {
   struct view energy, kept;       /* [hk][2][d/2] float: sums of |q_p|^2 and |k_p|^2, if kept; kept: as they were at proxy_mark */
   struct view tab;                /* [hk][r] uint: the coordinates that are kept (pairs) */
-  struct view *page;              /* [n_pages] rows [hk][page tokens][rw] uint4, then for int8 scales [hk][page tokens/2] */
+  struct view *page;              /* [n_pages] rows [planes][page tokens][rw] uint4, then for int8 scales [planes][page tokens/2] */
 };
 
 enum lrqk_status proxy_shape_init(struct proxy_shape *s, struct attn_core *c, const struct lrqk_cache_options *o);

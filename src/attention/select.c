@@ -17,9 +17,9 @@ static enum lrqk_status get_kernels(struct selector *s, const struct lrqk_cache_
   struct device *d = s->core->dev;
   bool cpu = d->caps.cpu;
   uint32_t wg = cpu ? 8 : 64, tn = s->heads <= 4 ? 8 : 4, nb = cpu ? 4 : 1, lanes = min_u32(256, d->caps.info.max_workgroup);
-  TRY(kernel_get(&s->stat, d, shape->int8 ? KERNEL_SCORE_STAT_I8 : KERNEL_SCORE_STAT_F16, SPEC(wg, s->heads, shape->rw, tn)));
+  TRY(kernel_get(&s->stat, d, shape->int8 ? KERNEL_SCORE_STAT_I8 : KERNEL_SCORE_STAT_F16, SPEC(wg, s->stat_heads, shape->rw, tn)));
   enum kernel_id with_mean = shape->int8 ? KERNEL_SCORE_STAT_I8_MEAN : KERNEL_SCORE_STAT_F16_MEAN;
-  if (o->proxy == LRQK_PROXY_GRAM && o->mean_key) TRY(kernel_get(&s->stat_mean, d, with_mean, SPEC(wg, s->heads, shape->rw, tn)));
+  if (o->proxy == LRQK_PROXY_GRAM && o->mean_key) TRY(kernel_get(&s->stat_mean, d, with_mean, SPEC(wg, s->stat_heads, shape->rw, tn)));
   TRY(kernel_get(&s->keys, d, KERNEL_SEL_KEYS, SPEC(wg, s->heads, tn, o->group == LRQK_GROUP_MAX)));
   TRY(kernel_get(&s->mix, d, KERNEL_TAIL_MIX, SPEC(16, s->heads, tn, wg)));
   TRY(kernel_get(&s->count, d, KERNEL_SEL_COUNT, SPEC(wg, 15)));
@@ -43,6 +43,10 @@ enum lrqk_status selector_init(struct selector *s, struct attn_core *c, const st
                           .tail = o->tail, .lite = o->lite,
                           .list_stride = ceil_div(o->active, 32) * 32, .cap = ceil_div(c->n_ctx, 512) * 512, .unit = c->dev->caps.cpu ? 256 : 512,
                           .one_max = c->dev->caps.cpu ? ONE_CPU : ONE_GPU };
+  bool alone = shape->planes == hq;   /* statistics and scores lie the same either way: head after head */
+  s->stat_lists = alone ? hq : lists;
+  s->stat_heads = hq / s->stat_lists;
+  s->stat_share = s->stat_lists / shape->planes;
   TRY(get_kernels(s, o, shape));
   uint32_t largest = min_u32(c->page, MAX_PART), many = ceil_div(s->cap, largest);
   s->max_parts = c->dev->caps.cpu ? PARTS_CPU : PARTS_GPU;
@@ -69,11 +73,11 @@ static void score(struct selector *s, const struct proxy *p, const struct proxy_
   for (uint32_t i = 0; i * c->page < n; i++) {
     uint32_t here = min_u32(n - i * c->page, c->page);
     struct score_stat_params st = { .per = s->per, .cap = s->cap, .page = proxy_page_tokens(c, i), .page0 = i * c->page, .parts = s->parts,
-                                    .share = s->share, .n_at = s->tail ? STEP_LEN : STEP_CAND };
+                                    .share = s->stat_share, .n_at = s->tail ? STEP_LEN : STEP_CAND };
     struct view px = proxy_rows(p, shape, c, i), sc = proxy_scales(p, shape, c, i);
     uint32_t groups = ceil_div(here, s->per);
-    if (mean) DISPATCH(c->dev, s->stat_mean, groups, s->lists, 1, &st, s->queries, px, sc, s->ml, s->scores, c->step, *mean);
-    else DISPATCH(c->dev, s->stat, groups, s->lists, 1, &st, s->queries, px, sc, s->ml, s->scores, c->step);
+    if (mean) DISPATCH(c->dev, s->stat_mean, groups, s->stat_lists, 1, &st, s->queries, px, sc, s->ml, s->scores, c->step, *mean);
+    else DISPATCH(c->dev, s->stat, groups, s->stat_lists, 1, &st, s->queries, px, sc, s->ml, s->scores, c->step);
   }
   struct sel_keys_params k = { .per = s->per, .cap = s->cap, .parts = s->parts, .sinks = s->sinks, .count = !one };
   DISPATCH(c->dev, s->keys, s->parts, s->lists, 1, &k, s->ml, s->key, s->counts[0], s->scores, c->step);

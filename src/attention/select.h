@@ -9,6 +9,7 @@
 struct selector {
   struct attn_core *core;
   uint32_t lists, heads, share;   /* lists of tokens; query heads of each; lists per KV head */
+  uint32_t stat_lists, stat_heads, stat_share;   /* the same for scoring: with a plane per query head each is scored alone */
   uint32_t k, sinks, list_stride; /* tokens chosen, sinks among them; words of a list */
   bool tail;                      /* statistics cover all tokens, for selector_tail */
   uint32_t lite, per, parts;      /* newest tokens, which are no candidates; the shares of this step */

@@ -115,9 +115,9 @@ static int score(struct compare *c, struct measured *p, uint64_t j) {
 
 /* Prefills the prompt into a session that others can be copied from. */
 static int prefill(struct compare *c) {
-  struct lrqk_cache_options cache = lrqk_cache_defaults();
-  memset(cache.dense, 0, sizeof cache.dense);
-  cache.lend = true;
+  bool paper = false;
+  for (size_t i = 0; i < c->n; i++) paper = paper || c->list[i].cache.proxy == LRQK_PROXY_PAPER;
+  struct lrqk_cache_options cache = work_lender(paper);
   int code = work_session(c->u, &c->w, &cache, (uint32_t)(c->prefill + c->decode));
   double t = ui_now();
   if (!code) code = (int)lrqk_session_prefill(c->w.session, c->ids, c->prefill, 0, NULL, NULL);

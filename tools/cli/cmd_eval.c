@@ -215,9 +215,9 @@ static int keep(struct eval *e, size_t policy) {
 
 /* Prefills ids into a session that others can be copied from, itself a copy of `from` unless that is NULL. */
 static int lend(struct eval *e, lrqk_session **out, lrqk_session *from, const int32_t *ids, size_t n) {
-  struct lrqk_cache_options cache = lrqk_cache_defaults();
-  memset(cache.dense, 0, sizeof cache.dense);
-  cache.lend = true;
+  bool paper = false;
+  for (size_t i = 0; i < e->n_policies; i++) paper = paper || e->policy[i].cache.proxy == LRQK_PROXY_PAPER;
+  struct lrqk_cache_options cache = work_lender(paper);
   lrqk_session_close(*out);
   *out = NULL;
   int code = work_session(e->u, &e->w, &cache, (uint32_t)e->recipe.length);

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum type { FLAG, STRING, COUNT, REAL, CACHE };
+enum type { FLAG, STRING, COUNT, REAL, CACHE, CACHE_FLAG };
 
 #define AT(field) offsetof(struct options, field)
 #define TEXTS (CMD_RUN | CMD_TOKENIZE | CMD_LOGITS)
@@ -21,7 +21,7 @@ enum type { FLAG, STRING, COUNT, REAL, CACHE };
 static const struct option {
   const char *name, *alias, *brief;   /* --name, --alias, -brief; the last two may be NULL */
   enum type type;
-  size_t at;                          /* of the field in struct options; CACHE has none */
+  size_t at;                          /* of the field in struct options; CACHE has none, nor has CACHE_FLAG, which may stand alone: "on" */
   double min, max;                    /* of COUNT and REAL */
   const char *value, *fallback;       /* the value's name in the help; the default as text, NULL: not worth saying */
   const char *help;
@@ -66,12 +66,20 @@ static const struct option {
   {"attention", NULL, NULL, CACHE, 0, 0, 0, "NAME", "lrqk", "full: KV on the device; offload: in host memory, copied for every token;\n"
    "lrqk: in host memory, a low-rank proxy chooses what is fetched", CACHED},
   {"proxy", NULL, NULL, CACHE, 0, 0, 0, "NAME", "pairs",
-   "how keys are compressed for choosing: pairs (rotary pairs) or gram\n(joint factors of queries and keys)", CACHED},
-  {"rank", NULL, NULL, CACHE, 0, 0, 0, "N", "half the head size (gram: a quarter)", "numbers of the proxy per token and KV head", CACHED},
+   "how keys are compressed for choosing: pairs (rotary pairs), gram\n(joint factors of queries and keys) or paper (LRQK as published)", CACHED},
+  {"preset", NULL, NULL, CACHE, 0, 0, 0, "NAME", NULL,
+   "paper: all options of the cache as LRQK publishes them; those that follow\nchange them", CACHED},
+  {"rank", NULL, NULL, CACHE, 0, 0, 0, "N", "half the head size (pairs), a quarter", "numbers of the proxy per token and KV head", CACHED},
   {"mean-key", NULL, NULL, CACHE, 0, 0, 0, "on|off", "on", "gram: score the mean key of a head by position, apart", CACHED},
   {"horizon", NULL, NULL, CACHE, 0, 0, 0, "N", "1024", "gram: positions after the prompt that the factors are made for", CACHED},
-  {"iters", NULL, NULL, CACHE, 0, 0, 0, "N", "16", "gram: most iterations of the solver", CACHED},
-  {"tol", NULL, NULL, CACHE, 0, 0, 0, "X", "0", "gram: it stops when factors change less than this (mean square)", CACHED},
+  {"refresh", NULL, NULL, CACHE, 0, 0, 0, "N", "0", "gram, pairs: solve every layer again every N tokens, 0: never", CACHED},
+  {"iters", NULL, NULL, CACHE, 0, 0, 0, "N", "16 (gram), 2 (paper)", "most iterations of the solver", CACHED},
+  {"tol", NULL, NULL, CACHE, 0, 0, 0, "X", "0 (gram), 0.01 (paper)", "it stops when factors change less than this (mean square)", CACHED},
+  {"lambda-q", NULL, NULL, CACHE, 0, 0, 0, "X", "1", "gram, paper: weight of the fit to the queries in the factors", CACHED},
+  {"lambda-k", NULL, NULL, CACHE, 0, 0, 0, "X", "1", "gram, paper: weight of the fit to the keys in the factors", CACHED},
+  {"lambda", NULL, NULL, CACHE, 0, 0, 0, "X", "1", "paper: weight of the tokens attended to last in a decode step", CACHED},
+  {"freeze-basis", NULL, NULL, CACHE_FLAG, 0, 0, 0, "on|off", "off", "paper: a decode step leaves the bases of the factors alone", CACHED},
+  {"share", NULL, NULL, CACHE, 0, 0, 0, "NAME", "group", "paper: proxies for a group of heads or for each query head: group or head", CACHED},
   {"active", NULL, NULL, CACHE, 0, 0, 0, "N", "2048", "tokens chosen by score for each step", CACHED},
   {"lite", NULL, NULL, CACHE, 0, 0, 0, "N", "64", "newest tokens, always on the device", CACHED},
   {"sinks", NULL, NULL, CACHE, 0, 0, 0, "N", "4", "first tokens, always chosen", CACHED},
@@ -244,16 +252,19 @@ static int set_value(struct options *o, const struct option *p, const char *labe
         return ui_fail(u, LRQK_USAGE, "%s: %s is out of range, expected %g to %g", label, text, p->min, p->max);
       *(double *)(void *)field = x;
       return 0;
-    case CACHE: break;
+    case CACHE:
+    case CACHE_FLAG: break;
   }
   if (strlen(text) >= sizeof o->cache[0].value) return ui_fail(u, LRQK_USAGE, "%s: \"%s\" is too long", label, text);
   size_t i = 0;
-  while (i < o->n_cache && strcmp(o->cache[i].key, p->name)) i++;   /* the last one given holds */
+  while (i < o->n_cache && strcmp(o->cache[i].key, p->name)) i++;
   if (i == MAX_CACHE_OPTIONS) return ui_fail(u, LRQK_USAGE, "%s: too many options of the cache", label);
+  if (i == o->n_cache) o->n_cache++;
+  else memmove(&o->cache[i], &o->cache[i + 1], (o->n_cache - i - 1) * sizeof o->cache[0]);   /* the last one given holds, there */
+  i = o->n_cache - 1;
   o->cache[i].key = p->name;
   if (number_parse(text, &n)) snprintf(o->cache[i].value, sizeof o->cache[i].value, "%lld", (long long)n);
   else snprintf(o->cache[i].value, sizeof o->cache[i].value, "%s", text);
-  if (i == o->n_cache) o->n_cache++;
   return 0;
 }
 
@@ -302,6 +313,7 @@ static int one_flag(struct options *o, const struct command *c, int argc, char *
     *((bool *)o + p->at) = true;
     return 0;
   }
+  if (p->type == CACHE_FLAG && !equals) return set_value(o, p, label, "on", u);
   if (!equals && *i + 1 >= argc) return ui_fail(u, LRQK_USAGE, "%s needs a value: %s %s", label, label, p->value);
   return set_value(o, p, label, equals ? equals + 1 : argv[++*i], u);
 }

@@ -27,7 +27,7 @@ struct command {
   cmd_fn run;
 };
 
-enum { MAX_CACHE_OPTIONS = 16 };
+enum { MAX_CACHE_OPTIONS = 32 };
 
 struct options {
   const struct command *command;

@@ -30,6 +30,10 @@ static int item(struct ui *u, struct policy *list, size_t *n, const char *s, siz
     p->len = (size_t)(s + len - p->text);
     return apply(u, p, s, (size_t)(equals - s), equals + 1, (size_t)(s + len - equals - 1));
   }
+  if (p && len == 12 && !memcmp(s, "freeze-basis", len)) {   /* a flag, which may stand alone */
+    p->len = (size_t)(s + len - p->text);
+    return apply(u, p, s, len, "on", 2);
+  }
   if (*n == MAX_POLICIES) return ui_fail(u, LRQK_USAGE, "--policies: more than %d policies", MAX_POLICIES);
   p = &list[(*n)++];
   *p = (struct policy){.text = s, .len = len, .cache = lrqk_cache_defaults()};

@@ -41,6 +41,14 @@ void work_close(struct work *w) {
   *w = (struct work){0};
 }
 
+struct lrqk_cache_options work_lender(bool paper) {
+  struct lrqk_cache_options o = lrqk_cache_defaults();
+  memset(o.dense, 0, sizeof o.dense);
+  o.lend = true;
+  if (paper) o.proxy = LRQK_PROXY_PAPER;   /* its sums are kept only there */
+  return o;
+}
+
 int work_cache(struct ui *u, const struct options *o, struct lrqk_cache_options *out) {
   *out = lrqk_cache_defaults();
   for (size_t i = 0; i < o->n_cache; i++) {

@@ -18,6 +18,9 @@ int work_engine(struct ui *u, struct work *w, const char *device);
 int work_session(struct ui *u, struct work *w, const struct lrqk_cache_options *cache, uint32_t n_ctx);   /* closes an open one */
 void work_close(struct work *w);
 
+/* Cache options of a session that others can be copied from, those with proxy paper only if asked for. */
+struct lrqk_cache_options work_lender(bool paper);
+
 /* The cache options of the command line over the defaults. */
 int work_cache(struct ui *u, const struct options *o, struct lrqk_cache_options *out);
 

@@ -28,6 +28,22 @@ void host_gram_sum(const struct host_call *c) {
     }
 }
 
+void host_query_sum(const struct host_call *c) {
+  const struct query_sum_params *p = c->params;
+  uint32_t d = p->d8 * 8, blocks = p->d8 * (p->d8 + 1) / 2, nq = p->hk * p->g;
+  float *size = (float *)c->buf[1] + (size_t)nq * blocks * 64, *last = size + (size_t)nq * d;
+  for (uint32_t head = 0; head < nq; head++)
+    for (uint32_t t = 0; t < p->rows; t++) {
+      const float *x = (const float *)c->buf[0] + ((size_t)(head / p->g * p->rows + t) * p->g + head % p->g) * d;
+      float *out = (float *)c->buf[1] + (size_t)head * blocks * 64;
+      for (uint32_t i = 0; i < p->d8; i++)
+        for (uint32_t j = 0; j <= i; j++, out += 64)
+          for (uint32_t e = 0; e < 64; e++) out[e] += x[i * 8 + e / 8] * x[j * 8 + e % 8];
+      for (uint32_t i = 0; i < d; i++) size[(size_t)head * d + i] += fabsf(x[i]);
+      memcpy(last + (size_t)head * d, x, d * sizeof *last);
+    }
+}
+
 /* ---- RoPE from the tables of turn.h */
 
 static void turn(const float *table, uint32_t d, uint32_t t, uint32_t pair, float *c, float *s) {
