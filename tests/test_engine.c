@@ -132,14 +132,14 @@ START_TEST(all_active_equals_full) {
     "attention=offload", "attention=lrqk active=128 lite=16", "attention=lrqk active=128 lite=16 rank=4 proxy-type=fp16 dense-layers=none",
     "attention=lrqk active=128 lite=1 group=none sinks=0 dense-layers=1", "attention=lrqk active=100 lite=50 group=max dense-layers=0-1",
     "attention=lrqk active=1 lite=200 sinks=0 dense-layers=none",
-    "attention=lrqk proxy=gram active=100 lite=20 group=max"
+    "attention=lrqk proxy=gram active=100 lite=20 group=max", "preset=paper rank=8 active=110 lite=8"
   };
   const struct device_options dev = { .select = devices[_i / 3] };
   struct rig r = rig_open(shapes[_i % 3], &dev);
   int32_t *ids = text_ids(160, 1);
   float *full = run_options(&r, "attention=full", ids, 90, 1, 24, false);
   for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
-    if (shapes[_i % 3] == &shape_mqa && i > 0 && i != 3) continue;   /* 10 heads share a KV head: only --group none */
+    if (shapes[_i % 3] == &shape_mqa && i > 0 && i != 3 && i != 7) continue;   /* 10 heads share a KV head: only --group none */
     float *x = run_options(&r, options[i], ids, 90, 1, 24, true);
     check_close(x, full, 25, 1e-8, options[i]);
     free(x);
@@ -154,7 +154,9 @@ END_TEST
  * thing again gives the same bits.  The text grows through k + w in decode and starts beyond it. */
 START_TEST(rows_and_bits) {
   static const char *const options[] = { "active=32 lite=8", "active=40 lite=8 group=max proxy-type=fp16 rank=8", "active=24 lite=3 group=none dense-layers=none",
-                                         "proxy=gram active=32 lite=8", "proxy=gram mean-key=off active=24 lite=3 group=none proxy-type=fp16 dense-layers=none" };
+                                         "proxy=gram active=32 lite=8", "proxy=gram mean-key=off active=24 lite=3 group=none proxy-type=fp16 dense-layers=none",
+                                         "preset=paper rank=8 active=32 lite=8", "proxy=paper active=24 lite=3", "proxy=paper share=head active=24 lite=1 group=max",
+                                         "proxy=paper group=none active=32 lite=8 freeze-basis=on", "proxy=gram active=32 lite=8 refresh=7", "active=32 lite=8 refresh=3" };
   const struct device_options dev = { .select = devices[_i / 2] };
   struct rig r = rig_open(_i % 2 ? &shape_mha : &shape_gqa, &dev);
   int32_t *ids = text_ids(700, 2);
@@ -175,7 +177,8 @@ END_TEST
 /* A prompt in parts, on top of each other, gives what it gives at once: exact attention over everything so far. */
 START_TEST(prompt_in_parts) {
   static const char *const options[] = { "attention=full", "attention=offload", "active=64 lite=8", "active=64 lite=8 dense-layers=none group=none",
-                                         "proxy=gram active=64 lite=8", "proxy=gram active=64 lite=8 rank=16 mean-key=off proxy-type=fp16" };
+                                         "proxy=gram active=64 lite=8", "proxy=gram active=64 lite=8 rank=16 mean-key=off proxy-type=fp16",
+                                         "preset=paper rank=8 active=64 lite=8" };
   const struct device_options dev = { .select = devices[_i] };
   struct rig r = rig_open(&shape_gqa, &dev);
   int32_t *ids = text_ids(400, 3);
@@ -195,11 +198,12 @@ END_TEST
 
 /* Decode, then another prompt, then decode: rows, maps and proxies stay right. */
 START_TEST(prompt_after_decode) {
-  const struct device_options dev = { .select = devices[_i / 2] };
+  static const char *const options[][2] = { { "active=32 lite=8", "active=300 lite=8" }, { "proxy=gram active=32 lite=8", "proxy=gram active=300 lite=8" },
+                                            { "preset=paper rank=8 active=32 lite=8", "preset=paper rank=8 active=300 lite=8" } };
+  const struct device_options dev = { .select = devices[_i / 3] };
   struct rig r = rig_open(&shape_gqa, &dev);
   int32_t *ids = text_ids(500, 4);
-  lrqk_session *s = session(&r, _i % 2 ? "proxy=gram active=32 lite=8" : "active=32 lite=8");
-  lrqk_session *all = session(&r, _i % 2 ? "proxy=gram active=300 lite=8" : "active=300 lite=8"), *full = session(&r, "attention=full");
+  lrqk_session *s = session(&r, options[_i % 3][0]), *all = session(&r, options[_i % 3][1]), *full = session(&r, "attention=full");
   free(run(s, ids, 100, 1, 10, true));
   free(run(all, ids, 100, 1, 10, true));
   free(run(full, ids, 110, 1, 0, false));
@@ -218,20 +222,51 @@ START_TEST(prompt_after_decode) {
 }
 END_TEST
 
+/* Each layer is solved again in its turn: a token is then decoded as if the prompt had ended where that happened.  Only the
+ * last layer is sparse, so that its rows do not depend on what was chosen before. */
+START_TEST(refreshed_proxies) {
+  enum { FIRST = 44, STEPS = 24, EVERY = 5, TURN = 2 * EVERY / 3 };   /* the last of 3 layers */
+  const char *const never = _i % 2 ? "proxy=gram active=32 lite=8 dense-layers=0-1" : "active=32 lite=8 dense-layers=0-1 rank=12";
+  const struct device_options dev = { .select = devices[_i / 2] };
+  struct rig r = rig_open(&shape_gqa, &dev);
+  int32_t *ids = text_ids(FIRST + STEPS, 13);
+  char options[96];
+  snprintf(options, sizeof options, "%s refresh=%d", never, EVERY);
+  float *x = run_options(&r, options, ids, FIRST, 1, STEPS, true), *without = run_options(&r, never, ids, FIRST, 1, STEPS, false);
+  size_t solved = FIRST, refreshed = 0;
+  double apart = 0;
+  for (size_t t = FIRST; t < FIRST + STEPS; t++) {
+    if (t % EVERY == TURN) solved = t;
+    refreshed += solved == t;
+    float *want = run_options(&r, never, ids, solved, 1, t - solved + 1, false);
+    check_close(x + (t - FIRST + 1) * VOCAB, want + (t - solved + 1) * VOCAB, 1, 1e-8, options);
+    apart = fmax(apart, nmse(x + (t - FIRST + 1) * VOCAB, without + (t - FIRST + 1) * VOCAB, VOCAB));
+    free(want);
+  }
+  ck_assert_uint_ge(refreshed, 2);
+  ck_assert_msg(apart > 1e-6, "%s changes nothing (NMSE %g)", options, apart);
+  free(x);
+  free(without);
+  free(ids);
+  rig_close(&r);
+}
+END_TEST
+
 /* Small limits cut KV rows, proxies and weights into pages and slabs: the same as without (vulkan: both loaders). */
 START_TEST(pages_and_slabs) {
   static const char *const options[] = { "attention=full", "attention=offload", "active=48 lite=8", "active=48 lite=8 group=none proxy-type=fp16",
                                          "proxy=gram active=48 lite=8" };
+  enum { N = sizeof options / sizeof *options };
   const struct device_options whole = { .select = devices[first], .texel = _i ? 1 : -1 };
   struct device_options cut = whole;
   cut.max_binding = 512 * 2 * 32 * 4;   /* one page of 512 tokens of the GQA shape */
   int32_t *ids = text_ids(1300, 5);
-  float *want[5];
+  float *want[N];
   struct rig r = rig_open(&shape_gqa, &whole);
-  for (size_t i = 0; i < 5; i++) want[i] = run_options(&r, options[i], ids, 1100, 1, 8, false);
+  for (size_t i = 0; i < N; i++) want[i] = run_options(&r, options[i], ids, 1100, 1, 8, false);
   rig_close(&r);
   r = rig_open(&shape_gqa, &cut);
-  for (size_t i = 0; i < 5; i++) {
+  for (size_t i = 0; i < N; i++) {
     float *x = run_options(&r, options[i], ids, 1100, 1, 8, i > 1);
     check_close(x, want[i], 9, 1e-8, options[i]);
     free(x);
@@ -265,8 +300,10 @@ END_TEST
 START_TEST(copied_sessions) {
   static const char *const options[] = { "attention=full", "attention=offload", "active=64 lite=8", "active=64 lite=8 dense-layers=none group=none",
                                          "active=500 lite=8", "proxy=gram active=64 lite=8",
-                                         "proxy=gram active=64 lite=8 dense-layers=none group=none mean-key=off horizon=64" };
-  const struct device_options dev = { .select = devices[_i / 2] };
+                                         "proxy=gram active=64 lite=8 dense-layers=none group=none mean-key=off horizon=64",
+                                         "preset=paper rank=8 active=64 lite=8", "proxy=paper active=64 lite=8" };
+  static const enum lrqk_proxy lender[] = { LRQK_PROXY_PAIRS, LRQK_PROXY_GRAM, LRQK_PROXY_PAPER };
+  const struct device_options dev = { .select = devices[_i / 3] };
   struct rig r = rig_open(&shape_gqa, &dev);
   int32_t *ids = text_ids(400, 12);
   struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = CTX };
@@ -274,11 +311,12 @@ START_TEST(copied_sessions) {
   o.cache.lite = 1;
   o.cache.sinks = o.cache.dense[0] = 0;
   o.cache.lend = true;
-  if (_i % 2) o.cache.proxy = LRQK_PROXY_GRAM;
+  o.cache.proxy = lender[_i % 3];
   lrqk_session *from;
   ck_assert_int_eq(lrqk_session_open(&from, r.engine, &o), LRQK_OK);
   ck_assert_int_eq(lrqk_session_prefill(from, ids, 301, 0, NULL, NULL), LRQK_OK);
   for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+    if (o.cache.proxy != LRQK_PROXY_PAPER && strstr(options[i], "paper")) continue;   /* it has sums of its own, see bad_calls */
     lrqk_session *to = session(&r, options[i]);
     ck_assert_int_eq(lrqk_session_copy(to, from), LRQK_OK);
     float *want = run_options(&r, options[i], ids, 301, 1, 12, false);
@@ -306,7 +344,9 @@ static bool stop_later(void *ud, enum lrqk_phase phase, uint64_t done, uint64_t 
 
 /* A prompt that is stopped anywhere leaves the session as it was. */
 START_TEST(interrupted_prefill) {
-  const char *const options = _i ? "proxy=gram active=32 lite=8" : "active=32 lite=8";
+  static const char *const each[] = { "active=32 lite=8", "proxy=gram active=32 lite=8", "proxy=paper active=32 lite=8" };
+  static const enum lrqk_proxy proxy[] = { LRQK_PROXY_PAIRS, LRQK_PROXY_GRAM, LRQK_PROXY_PAPER };
+  const char *const options = each[_i];
   const struct device_options dev = { .select = devices[first] };
   struct rig r = rig_open(&shape_gqa, &dev);
   int32_t *ids = text_ids(400, 7);
@@ -315,7 +355,7 @@ START_TEST(interrupted_prefill) {
     struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = CTX, .progress = stop_later, .progress_ud = &st };
     o.cache.active = 32;
     o.cache.lite = 8;
-    o.cache.proxy = _i ? LRQK_PROXY_GRAM : LRQK_PROXY_PAIRS;
+    o.cache.proxy = proxy[_i];
     lrqk_session *s, *clean = session(&r, options);
     ck_assert_int_eq(lrqk_session_open(&s, r.engine, &o), LRQK_OK);
     ck_assert_int_eq(lrqk_session_prefill(s, ids, 100, 0, NULL, NULL), LRQK_OK);
@@ -419,13 +459,33 @@ START_TEST(bad_calls) {
   ck_assert_int_eq(lrqk_session_copy(gram, pairs), LRQK_USAGE);        /* it has no Grams, not being opened to lend */
   lrqk_session_close(pairs);
   lrqk_session_close(gram);
+  o.cache = lrqk_cache_defaults();
+  o.cache.lend = true;
+  o.cache.dense[0] = 0;
+  ck_assert_int_eq(lrqk_session_open(&s, r.engine, &o), LRQK_OK);
+  o.cache.proxy = LRQK_PROXY_PAPER;
+  ck_assert_int_eq(lrqk_session_open(&pairs, r.engine, &o), LRQK_OK);
+  ck_assert_int_eq(lrqk_session_copy(pairs, s), LRQK_USAGE);           /* sums of paper are kept by paper alone */
+  lrqk_session_close(s);
+  lrqk_session_close(pairs);
+  o.cache.refresh = 8;
+  ck_assert_int_eq(lrqk_session_open(&s, r.engine, &o), LRQK_USAGE);   /* for pairs and gram */
+  o.cache = lrqk_cache_defaults();
+  o.cache.share = LRQK_SHARE_HEAD;
+  ck_assert_int_eq(lrqk_session_open(&s, r.engine, &o), LRQK_USAGE);   /* for paper */
   struct lrqk_cache_options c = lrqk_cache_defaults();
   static const char *const wrong[][2] = { { "rank", "6" }, { "rank", "x" }, { "active", "0" }, { "lite", "0" }, { "group", "mean" }, { "proxy", "svd" }, { "mean-key", "yes" }, { "horizon", "0" }, { "iters", "0" }, { "tol", "-1" }, { "tol", "x" },
+                                          { "share", "all" }, { "preset", "gram" }, { "lambda", "-1" }, { "lambda-q", "x" }, { "lambda-k", "" }, { "freeze-basis", "maybe" }, { "refresh", "-1" },
                                           { "dense-layers", "3-1" }, { "dense-layers", "1,," }, { "dense-layers", "600" }, { "sinks", "-1" }, { "width", "1" } };
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) ck_assert_int_eq(lrqk_cache_set(&c, wrong[i][0], wrong[i][1], silent, NULL), LRQK_USAGE);
   ck_assert_int_eq(lrqk_cache_set(&c, "dense-layers", "0,3-5,70", silent, NULL), LRQK_OK);
   ck_assert_uint_eq(c.dense[0], 0x39);
   ck_assert_uint_eq(c.dense[1], 1u << 6);
+  ck_assert_int_eq(lrqk_cache_set(&c, "preset", "paper", silent, NULL), LRQK_OK);
+  ck_assert_int_eq(lrqk_cache_set(&c, "lambda-q", "0.5", silent, NULL), LRQK_OK);
+  ck_assert(c.policy == LRQK_POLICY_LRQK && c.proxy == LRQK_PROXY_PAPER && c.proxy_type == LRQK_PROXY_FP16 && c.share == LRQK_SHARE_HEAD);
+  ck_assert(c.group == LRQK_GROUP_NONE && c.rank == 32 && c.active == 2048 && c.lite == 64 && c.sinks == 0 && !c.tail && !c.dense[0] && !c.dense[1]);
+  ck_assert(c.iters == 2 && c.tol == 1e-2 && c.lambda_q == 0.5 && c.lambda_k == 1 && c.lambda == 1 && !c.freeze_basis && !c.refresh);
   free(ids);
   rig_close(&r);
 }
@@ -443,11 +503,12 @@ int main(void) {
   tcase_add_loop_test(t, all_active_equals_full, 3 * first, 6);
   tcase_add_loop_test(t, rows_and_bits, 2 * first, 4);
   tcase_add_loop_test(t, prompt_in_parts, first, 2);
-  tcase_add_loop_test(t, prompt_after_decode, 2 * first, 4);
+  tcase_add_loop_test(t, prompt_after_decode, 3 * first, 6);
+  tcase_add_loop_test(t, refreshed_proxies, 2 * first, 4);
   tcase_add_loop_test(t, pages_and_slabs, 0, first || !test_texel_loads() ? 1 : 2);
   if (!first) tcase_add_loop_test(t, devices_agree, 0, 3);
-  tcase_add_loop_test(t, copied_sessions, 2 * first, 4);
-  tcase_add_loop_test(t, interrupted_prefill, 0, 2);
+  tcase_add_loop_test(t, copied_sessions, 3 * first, 6);
+  tcase_add_loop_test(t, interrupted_prefill, 0, 3);
   tcase_add_loop_test(t, logits_of_all_positions, first, 2);
   tcase_add_test(t, figures);
   tcase_add_test(t, bad_calls);

@@ -104,9 +104,9 @@ static bool parse_word(const char *s, const char *const *words, int n, int *out)
 }
 
 static bool parse_switch(const char *s, bool *out) {
-  static const char *const words[] = { "off", "on", "0", "1", "false", "true", "no", "yes" };
+  static const char *const words[] = { "off", "on", "0", "1", "false", "true" };
   int i = 0;
-  if (!parse_word(s, words, 8, &i)) return false;
+  if (!parse_word(s, words, 6, &i)) return false;
   *out = i & 1;
   return true;
 }

@@ -1,11 +1,11 @@
-"""Golden values of the joint factors and their decode updates for tests/test_factor.c and tests/test_paper.c.
+"""Golden values of the joint factors and their decode updates for tests/test_factor.c, test_paper.c and test_wiki.c.
 
     python make_factor_golden.py REFERENCE OUT
 
 REFERENCE is a directory with lrqk_np.py (float64 LRQK of one layer, which agrees with the published code), gen_synth.py's
-synth_*.npz and .json; OUT is tests/data/factor_golden.bin.  Needs numpy.  The test makes Q, K and the random starts itself
-(prandn and the stored mixing matrices); everything else is computed here again in float64, and compared with the stored
-float32 values of the .npz files, so that the golden values are the published ones to more digits.
+synth_*.npz and .json, and model_wiki1000.npz and .json; OUT is tests/data/factor_golden.bin.  Needs numpy.  The tests make Q, K
+and the random starts themselves (prandn and the stored mixing matrices; a model); what is synthetic is computed here again in
+float64, and compared with the stored float32 values of the .npz files, so that it is the published to more digits.
 A record is a line "NAME TYPE DIM..." and the raw little-endian values; TYPE is f64 or i32."""
 import json, sys
 import numpy as np
@@ -147,6 +147,18 @@ def group(name, Q, K, A0, A1, k, L, lam):
     put(f'{name}.bq_end', BQ[..., COLUMNS]), put(f'{name}.bk_end', BK[..., COLUMNS]), put(f'{name}.scores', p[:, ::8])
 
 
+def model(file, layers):
+    """A text of a real model: its ids, and the sets of LRQK in two layers after the prompt and after one more token.  Queries
+    and keys are too large to be kept: the test lets the model compute them."""
+    z, meta = np.load(f'{ref}/{file}.npz'), json.load(open(f'{ref}/{file}.json'))
+    put('wiki.ids', z['ids'][:meta['n'] + 1], 'i32')
+    for layer in layers:
+        m = meta['lrqk'][f'layer{layer}']
+        put(f'wiki{layer}.meta', [meta['n'], m['r'], m['k'], m['L'], m['iters'], m['seed_AQ'], m['seed_AK']], 'i32')
+        put(f'wiki{layer}.first', z[f'hits_prefill_l{layer}'], 'i32')
+        for gap in 0, 1: put(f'wiki{layer}.hits{gap}', z[f'hits_step1_l{layer}_gap{gap}'], 'i32')
+
+
 for r in 8, 32: published(f'mha{r}', f'synth_mha_l256_r{r}')
 R, Q, K, A0, A1 = published('mha16', 'synth_mha_l256_r16')
 put('mha.mix', R[0])
@@ -158,6 +170,7 @@ factors('short', q[:, s], k[:, s], a0[:, s], a1[:, s], 2, lambda *x: iterate(*x,
 R, Q, K, A0, A1 = published('gqa', 'synth_gqa3_l512_r16')
 put('gqa.mix', R[0])
 group('group', Q, K, A0, A1, 64, 16, 0.5)
+model('model_wiki1000', (5, 20))
 
 with open(out, 'wb') as f:
     for name, dtype, x in records:
