@@ -188,8 +188,10 @@ enum lrqk_status lrqk_engine_open(lrqk_engine **out, lrqk_model *m, const struct
   e->model = m;
   const struct device_options dev = { .select = opt->device, .timing = opt->timing, .validate = opt->validate };
   struct load_progress progress = { opt->progress, opt->progress_ud };
+  struct hparams hp = m->hp;
+  hp.used_layers = opt->n_layers;
   enum lrqk_status s = device_open(&e->dev, &m->log, &dev);
-  if (s == LRQK_OK) s = model_load(&e->weights, &m->hp, m->gguf, e->dev, report_load, &progress);
+  if (s == LRQK_OK) s = model_load(&e->weights, &hp, m->gguf, e->dev, report_load, &progress);
   if (s != LRQK_OK) { lrqk_engine_close(e); return s; }
   *out = e;
   return LRQK_OK;

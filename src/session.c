@@ -11,6 +11,8 @@ struct lrqk_session {
   struct attention *attention;
   struct forward forward;
   uint32_t n_ctx, length;
+  uint32_t marked;                /* length at lrqk_session_mark */
+  bool has_mark;
   float *logits;                  /* [V] of the last token */
   bool has_logits;
   uint64_t decoded;
@@ -33,7 +35,7 @@ enum lrqk_status lrqk_session_open(lrqk_session **out, lrqk_engine *e, const str
   const struct hparams *hp = &e->weights->hp;
   const struct log *log = &e->model->log;
   uint32_t n_ctx = opt->n_ctx ? opt->n_ctx : hp->n_ctx;
-  if (n_ctx > hp->n_ctx) {
+  if (n_ctx > hp->n_ctx && !opt->beyond) {
     fail(log, LRQK_USAGE, "a context of %u tokens is beyond the %u that the model was trained for", n_ctx, hp->n_ctx);
     log_hint(log, "use -c %u or less", hp->n_ctx);
     return LRQK_USAGE;
@@ -99,33 +101,69 @@ static enum lrqk_status prefill_blocks(lrqk_session *s, const int32_t *ids, uint
   return LRQK_OK;
 }
 
-static enum lrqk_status check_ids(const lrqk_session *s, const int32_t *ids, size_t n) {
+static enum lrqk_status check_room(const lrqk_session *s, size_t n) {
   const struct log *log = &s->engine->model->log;
+  if (n <= s->n_ctx - s->length) return LRQK_OK;
+  fail(log, LRQK_PROMPT, "%zu tokens do not fit: the context holds %u, %u of them are taken", n, s->n_ctx, s->length);
+  log_hint(log, "a larger context (-c) holds more, up to %u tokens in this model", s->engine->weights->hp.n_ctx);
+  return LRQK_PROMPT;
+}
+
+static enum lrqk_status check_ids(const lrqk_session *s, const int32_t *ids, size_t n) {
   uint32_t vocab = s->engine->weights->hp.n_vocab;
-  if (n > s->n_ctx - s->length) {
-    fail(log, LRQK_PROMPT, "%zu tokens do not fit: the context holds %u, %u of them are taken", n, s->n_ctx, s->length);
-    log_hint(log, "a larger context (-c) holds more, up to %u tokens in this model", s->engine->weights->hp.n_ctx);
-    return LRQK_PROMPT;
-  }
+  TRY(check_room(s, n));
   for (size_t i = 0; i < n; i++)
-    if (ids[i] < 0 || (uint32_t)ids[i] >= vocab) return fail(log, LRQK_USAGE, "token %d is outside the vocabulary of %u", ids[i], vocab);
+    if (ids[i] < 0 || (uint32_t)ids[i] >= vocab)
+      return fail(&s->engine->model->log, LRQK_USAGE, "token %d is outside the vocabulary of %u", ids[i], vocab);
   return LRQK_OK;
+}
+
+static void mark(lrqk_session *s) {
+  if (s->attention->ops->mark) s->attention->ops->mark(s->attention);
+  s->marked = s->length;
+  s->has_mark = true;
+}
+
+static enum lrqk_status rewind_to_mark(lrqk_session *s) {
+  if (s->attention->ops->rewind) s->attention->ops->rewind(s->attention, s->marked);
+  s->length = s->marked;
+  TRY(device_submit(s->engine->dev, NULL));
+  return device_wait(s->engine->dev, 0);
+}
+
+/* The end of a call that appends n tokens at once. */
+static enum lrqk_status appended(lrqk_session *s, enum lrqk_status st, size_t n) {
+  if (st == LRQK_OK) s->length += (uint32_t)n;
+  else if (st == LRQK_INTERRUPTED) TRY(rewind_to_mark(s));
+  return st;
 }
 
 enum lrqk_status lrqk_session_prefill(lrqk_session *s, const int32_t *ids, size_t n, uint64_t from, lrqk_logits_fn fn, void *ud) {
   TRY(check_ids(s, ids, n));
   if (!n) return LRQK_OK;
-  struct attention *a = s->attention;
-  if (a->ops->mark) a->ops->mark(a);
-  enum lrqk_status st = prefill_blocks(s, ids, (uint32_t)n, from, fn, ud);
-  if (st == LRQK_OK) {
-    s->length += (uint32_t)n;
-  } else if (st == LRQK_INTERRUPTED) {
-    if (a->ops->rewind) a->ops->rewind(a, s->length);
-    TRY(device_submit(s->engine->dev, NULL));
-    TRY(device_wait(s->engine->dev, 0));
-  }
-  return st;
+  mark(s);
+  return appended(s, prefill_blocks(s, ids, (uint32_t)n, from, fn, ud), n);
+}
+
+enum lrqk_status lrqk_session_fill(lrqk_session *s, size_t n, uint64_t seed) {
+  TRY(check_room(s, n));
+  if (!n) return LRQK_OK;
+  struct prefill_progress progress = { .s = s, .total = n, .layers = s->engine->weights->hp.n_layers };
+  mark(s);
+  s->has_logits = false;
+  return appended(s, forward_fill(&s->forward, s->attention, (uint32_t)n, s->length, seed, report_prefill, &progress), n);
+}
+
+enum lrqk_status lrqk_session_mark(lrqk_session *s) {
+  mark(s);
+  TRY(device_submit(s->engine->dev, NULL));
+  return device_wait(s->engine->dev, 0);
+}
+
+enum lrqk_status lrqk_session_rewind(lrqk_session *s) {
+  if (!s->has_mark) return fail(&s->engine->model->log, LRQK_USAGE, "the session has nothing to go back to: no mark was set");
+  s->has_logits = false;
+  return rewind_to_mark(s);
 }
 
 enum lrqk_status lrqk_session_copy(lrqk_session *to, lrqk_session *from) {

@@ -212,6 +212,7 @@ struct lrqk_engine_options {
   void *progress_ud;
   bool timing;            /* collect a timestamp pair for every dispatch (costs time) */
   bool validate;          /* Vulkan: run under the Khronos validation layer; its messages become errors */
+  uint32_t n_layers;      /* only the first n layers, for measuring (the text makes no sense then); 0: all of them */
 };
 
 /* Uploads the weights, quantised as they are in the file.  opt may be NULL.  The model must not be vocab_only. */
@@ -270,6 +271,7 @@ struct lrqk_session_options {
   uint32_t n_ctx;              /* tokens that the cache can hold; 0: what the model was trained for */
   lrqk_progress_fn progress;   /* NULL: none */
   void *progress_ud;
+  bool beyond;                 /* n_ctx may be beyond what the model was trained for: for measuring */
 };
 
 /* Allocates everything that the session will ever need: a failure names the place, the size asked, what is free and
@@ -288,6 +290,20 @@ enum lrqk_status lrqk_session_prefill(lrqk_session *s, const int32_t *ids, size_
 
 /* Appends one token under the session's policy; then lrqk_session_logits has its logits.  Allocates nothing. */
 enum lrqk_status lrqk_session_decode(lrqk_session *s, int32_t id);
+
+/* Appends n synthetic tokens, for measuring long contexts: in every layer their queries, keys and values are random numbers
+ * of mean 0 and variance 1 made from the seed, and rows, proxies and sums become what a prefill of such tokens makes them.
+ * Nothing is attended to, so the time grows with n alone.  The session has no logits until the next token.  Errors as
+ * lrqk_session_prefill. */
+enum lrqk_status lrqk_session_fill(lrqk_session *s, size_t n, uint64_t seed);
+
+/* Remembers the state of the session; lrqk_session_rewind goes back to it from wherever decode, prefill or fill have led
+ * since, any number of times, after which the same calls give the same bits (nothing is on the device yet, and proxies are
+ * made anew for the tokens that are left).  A call of prefill or fill remembers the state before it, in the place of what
+ * was remembered.  Counters of lrqk_session_stats go on; there are no logits until the next token.  LRQK_USAGE: nothing was
+ * remembered. */
+enum lrqk_status lrqk_session_mark(lrqk_session *s);
+enum lrqk_status lrqk_session_rewind(lrqk_session *s);
 
 /* Makes `to`, a session without tokens on the same engine, hold the text of `from` as if it had been prefilled there: one
  * prefill for many policies.  LRQK_USAGE unless `from` has policy lrqk without dense layers (its host memory has all rows)

@@ -91,6 +91,7 @@ void attn_rope_rows(struct attn_core *c, struct view qkv, struct view cs, uint32
 
 void attn_prefill(struct attn_core *c, const struct kv_rows *rows, uint32_t t0, uint32_t m, struct view y) {
   uint32_t l = t0 + m, tiles = ceil_div(l, c->tile), d4 = c->d / 4, group_rows = m * c->g, lane = c->qk->spec[0];
+  if (c->rows_only) return;
   for (uint32_t i = 0; i < tiles; i++) {
     uint32_t key0 = i * c->tile, n = min_u32(c->tile, l - key0), sstr = ceil_div(n, 4) * 4, page = key0 / c->page;
     int32_t pos0 = (int32_t)t0 - (int32_t)key0;

@@ -21,6 +21,7 @@ struct attn_core {
   struct view o;                  /* [rows][shares][d] float: partial results */
   struct view ds;                 /* decode scores [Hq][score_stride] float */
   uint32_t score_stride, max_shares;
+  bool rows_only;                 /* prefill writes rows and attends to nothing (model/fill.c) */
   struct pool pool;
 };
 

@@ -187,6 +187,8 @@ static void lrqk_rewind(struct attention *a, uint32_t l) {
     settle(f, ly, &ly->rows, l);
   }
   f->proxied = needs_proxies(f, l);
+  f->pending = 0;
+  f->count = 0;   /* slots may hold rows of tokens that are gone */
 }
 
 static const struct kv_rows *lrqk_rows(struct attention *a, uint32_t layer) { return &((struct lrqk *)a)->layers[layer].rows; }

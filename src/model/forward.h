@@ -36,6 +36,9 @@ typedef bool (*forward_progress_fn)(void *ud, uint64_t done, uint64_t total);   
  * can be turned into logits by forward_logits until the next call. */
 enum lrqk_status forward_prefill(struct forward *f, struct attention *a, const int32_t *ids, uint32_t n, uint32_t l0, forward_progress_fn progress,
                                  void *ud);
+/* Appends n tokens of random rows made from the seed (fill.c); there are no hidden states and no logits after it. */
+enum lrqk_status forward_fill(struct forward *f, struct attention *a, uint32_t n, uint32_t l0, uint64_t seed, forward_progress_fn progress,
+                              void *ud);
 /* Logits of tokens i .. i + rows of that block (rows <= logit_rows): *out [rows][V], valid until the next call. */
 enum lrqk_status forward_logits(struct forward *f, uint32_t l0, uint32_t i, uint32_t rows, const float **out);
 /* Appends one token at position t: *out [V]. */

@@ -31,6 +31,7 @@ struct hparams {
   float rms_eps;
   uint32_t n_vocab;
   uint32_t n_ctx;         /* trained context */
+  uint32_t used_layers;   /* model_load takes so many of the first layers, 0: all */
 };
 
 /* Reads and checks the hyper-parameters: LRQK_MODEL for what is missing, absurd or does not fit together. */

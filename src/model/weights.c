@@ -303,6 +303,7 @@ enum lrqk_status model_load(struct model **out, const struct hparams *hp, const 
   struct model *m = mem_alloc(1, sizeof *m);
   if (!m) return fail(&dev->log, LRQK_MEMORY, "no memory for a model");
   *m = (struct model){ .hp = *hp, .gguf = g, .dev = dev, .embd = tensor_of(g, EMBD, 0) };
+  if (hp->used_layers && hp->used_layers < hp->n_layers) m->hp.n_layers = hp->used_layers;
   pool_init(&m->pool, dev, PLACE_DEVICE, "weights", POOL_BLOCK);
   struct loader l = { .m = m, .measure = true, .progress = progress, .ud = ud };
   enum lrqk_status s = LRQK_OK;

@@ -1,0 +1,173 @@
+/* test_fill.c - sessions for measuring: synthetic tokens, going back to a mark, contexts beyond the model's, few layers. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "gguf_writer.h"
+#include "kernel_harness.h"
+#include "lrqk/lrqk.h"
+
+#include <check.h>   /* last: it defines a macro named fail */
+
+enum { VOCAB = 288, CTX = 1024, STEPS = 12 };
+
+static char path[64];
+static const char *const devices[] = { "vulkan", "host" };
+static lrqk_model *model;
+static lrqk_engine *engine;
+
+static void log_errors(void *ud, enum lrqk_log_level level, const char *text) {
+  (void)ud;
+  if (level <= LRQK_LOG_HINT) fprintf(stderr, "%s\n", text);
+}
+
+static void silent(void *ud, enum lrqk_log_level level, const char *text) { (void)ud; (void)level; (void)text; }
+
+static void open_engine(const char *device, uint32_t layers, lrqk_log_fn log) {
+  static const struct tiny_model shape = { .layers = 3, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB,
+                                           .ctx = CTX, .seed = 7 };
+  tiny_model_save(&shape, path);
+  const struct lrqk_model_options mo = { .log = log };
+  ck_assert_int_eq(lrqk_model_open(&model, path, &mo), LRQK_OK);
+  const struct lrqk_engine_options eo = { .device = device, .validate = test_validates(), .n_layers = layers };
+  ck_assert_int_eq(lrqk_engine_open(&engine, model, &eo), LRQK_OK);
+}
+
+static void close_engine(void) {
+  lrqk_engine_close(engine);
+  lrqk_model_close(model);
+  unlink(path);
+}
+
+static lrqk_session *session(const char *options, uint32_t n_ctx) {
+  struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = n_ctx, .beyond = true };
+  char text[256];
+  snprintf(text, sizeof text, "%s", options);
+  for (char *p = strtok(text, " "); p; p = strtok(NULL, " ")) {
+    char *eq = strchr(p, '=');
+    *eq = 0;
+    ck_assert_int_eq(lrqk_cache_set(&o.cache, p, eq + 1, log_errors, NULL), LRQK_OK);
+  }
+  lrqk_session *s;
+  ck_assert_int_eq(lrqk_session_open(&s, engine, &o), LRQK_OK);
+  return s;
+}
+
+/* Logits [STEPS][VOCAB] of STEPS tokens; the active rows are checked at the end. */
+static void decode(lrqk_session *s, float *out) {
+  for (int i = 0; i < STEPS; i++) {
+    ck_assert_int_eq(lrqk_session_decode(s, 7 * i % VOCAB), LRQK_OK);
+    memcpy(out + i * VOCAB, lrqk_session_logits(s), VOCAB * sizeof *out);
+  }
+  uint64_t differing;
+  ck_assert_int_eq(lrqk_session_verify(s, &differing), LRQK_OK);
+  ck_assert_uint_eq(differing, 0);
+}
+
+static double nmse(const float *a, const float *b, size_t n) {
+  double err = 0, var = 0;
+  for (size_t i = 0; i < n; i++) {
+    err += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+    var += (double)b[i] * b[i];
+  }
+  return err / var;
+}
+
+static const char *const options[] = { "attention=full", "attention=offload", "active=64 lite=8", "active=40 lite=8 dense-layers=none group=none",
+                                       "proxy=gram active=64 lite=8", "proxy=gram active=32 lite=8 mean-key=off proxy-type=fp16" };
+
+/* Synthetic tokens are the same under every policy, in one call or in two: with all of them active, lrqk gives what full
+ * gives.  Fewer active ones change the result. */
+START_TEST(same_tokens_for_all) {
+  static float full[STEPS * VOCAB], x[STEPS * VOCAB];
+  open_engine(devices[_i], 0, log_errors);
+  for (int i = 0; i < 5; i++) {
+    lrqk_session *s = session(i == 0 ? "attention=full" : i == 1 ? "attention=offload" : i == 2 ? "active=900 lite=64" :
+                              i == 3 ? "proxy=gram active=900 lite=64 dense-layers=none" : "active=32 lite=8", CTX);
+    ck_assert_int_eq(lrqk_session_fill(s, 555, 3), LRQK_OK);
+    ck_assert_int_eq(lrqk_session_fill(s, 145, 3), LRQK_OK);
+    ck_assert_uint_eq(lrqk_session_length(s), 700);
+    ck_assert_ptr_null(lrqk_session_logits(s));
+    decode(s, i ? x : full);
+    double e = i ? nmse(x, full, STEPS * VOCAB) : 0;
+    if (i < 4) ck_assert_msg(e <= 1e-8, "%d: NMSE %g", i, e);
+    else ck_assert_msg(e > 1e-6, "32 active tokens of 700 and all of them: NMSE %g", e);
+    lrqk_session_close(s);
+  }
+  close_engine();
+}
+END_TEST
+
+/* The same calls after each rewind give the same bits, from a fill and from a prefill, whatever lay between. */
+START_TEST(rewind_repeats) {
+  static float a[STEPS * VOCAB], b[STEPS * VOCAB];
+  int32_t ids[30];
+  for (int i = 0; i < 30; i++) ids[i] = 11 * i % VOCAB;
+  open_engine(devices[_i], 0, log_errors);
+  for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+    lrqk_session *s = session(options[i], CTX);
+    ck_assert_int_eq(lrqk_session_fill(s, 300, i), LRQK_OK);
+    ck_assert_int_eq(lrqk_session_prefill(s, ids, 30, 0, NULL, NULL), LRQK_OK);
+    ck_assert_int_eq(lrqk_session_mark(s), LRQK_OK);
+    decode(s, a);
+    ck_assert_int_eq(lrqk_session_rewind(s), LRQK_OK);
+    ck_assert_uint_eq(lrqk_session_length(s), 330);
+    ck_assert_ptr_null(lrqk_session_logits(s));
+    decode(s, b);
+    ck_assert_msg(!memcmp(a, b, sizeof a), "%s: a run and its repetition differ", options[i]);
+    ck_assert_int_eq(lrqk_session_rewind(s), LRQK_OK);
+    for (int j = 0; j < 40; j++) ck_assert_int_eq(lrqk_session_decode(s, 5), LRQK_OK);   /* other tokens in the slots */
+    ck_assert_int_eq(lrqk_session_rewind(s), LRQK_OK);
+    decode(s, b);
+    ck_assert_msg(!memcmp(a, b, sizeof a), "%s: other tokens in between change the repetition", options[i]);
+    ck_assert_int_eq(lrqk_session_rewind(s), LRQK_OK);
+    ck_assert_int_eq(lrqk_session_prefill(s, ids, 30, 0, NULL, NULL), LRQK_OK);
+    ck_assert_int_eq(lrqk_session_rewind(s), LRQK_OK);   /* prefill marks: back to before it */
+    ck_assert_uint_eq(lrqk_session_length(s), 330);
+    decode(s, b);
+    ck_assert_msg(!memcmp(a, b, sizeof a), "%s: a prefill in between changes the repetition", options[i]);
+    lrqk_session_close(s);
+  }
+  close_engine();
+}
+END_TEST
+
+/* A context beyond the model's is refused unless asked for; one layer out of three. */
+START_TEST(beyond_and_layers) {
+  static float x[STEPS * VOCAB];
+  open_engine(devices[_i], 1, silent);
+  struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = 3 * CTX };
+  lrqk_session *s;
+  ck_assert_int_eq(lrqk_session_open(&s, engine, &o), LRQK_USAGE);
+  s = session("active=64 lite=8 dense-layers=none", 3 * CTX);
+  ck_assert_int_eq(lrqk_session_rewind(s), LRQK_USAGE);
+  ck_assert_int_eq(lrqk_session_fill(s, 3 * CTX + 1, 1), LRQK_PROMPT);
+  ck_assert_int_eq(lrqk_session_fill(s, 3 * CTX - STEPS, 1), LRQK_OK);
+  decode(s, x);
+  for (size_t i = 0; i < STEPS * VOCAB; i++) ck_assert(isfinite(x[i]));
+  struct lrqk_cache_stats st;
+  ck_assert_int_eq(lrqk_session_stats(s, &st), LRQK_OK);
+  ck_assert_uint_eq(st.host_bytes, 3 * CTX * 2 * 32 * 4);   /* one layer's rows: two KV heads of K and V in fp16 */
+  ck_assert_uint_eq(st.chosen, STEPS * 2 * 64);
+  lrqk_session_close(s);
+  close_engine();
+}
+END_TEST
+
+int main(void) {
+  snprintf(path, sizeof path, "test_fill_%d.gguf", (int)getpid());
+  Suite *suite = suite_create("fill");
+  TCase *t = tcase_create("fill");
+  tcase_set_timeout(t, 0);
+  int first = test_only_host();
+  tcase_add_loop_test(t, same_tokens_for_all, first, 2);
+  tcase_add_loop_test(t, rewind_repeats, first, 2);
+  tcase_add_loop_test(t, beyond_and_layers, first, 2);
+  suite_add_tcase(suite, t);
+  SRunner *runner = srunner_create(suite);
+  srunner_run_all(runner, CK_ENV);
+  int failed = srunner_ntests_failed(runner);
+  srunner_free(runner);
+  return failed != 0;
+}
