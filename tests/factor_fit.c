@@ -51,9 +51,14 @@ void fit_free(struct fit *f) {
 
 void fit_start_coord(struct fit *f, const uint32_t *coord) { f->coord = coord; }
 
-void fit_start_random(struct fit *f, uint64_t seed_q, uint64_t seed_k) {
+void fit_start_coords(struct fit *f, const uint32_t *coord) {
+  f->coord = coord;
+  f->coord_step = f->o.r;
+}
+
+void fit_start_random(struct fit *f, uint64_t seed_q, uint64_t seed_k, uint32_t head0) {
   uint32_t r = f->o.r;
-  size_t all = (size_t)f->s->heads * f->s->n * r;
+  size_t skip = (size_t)head0 * f->s->n * r, all = skip + (size_t)f->s->heads * f->s->n * r;
   float *a = malloc(all * sizeof *a), *b = malloc(all * sizeof *b);
   ck_assert(a && b);
   prandn(a, seed_q, all);
@@ -64,12 +69,12 @@ void fit_start_random(struct fit *f, uint64_t seed_q, uint64_t seed_k) {
   f->ak = zeros((size_t)f->heads * r * r);
   for (uint32_t h = 0; h < f->heads; h++) {
     for (uint32_t t = 0; t < f->rows_q; t++) {
-      const float *x = a + ((size_t)h * f->s->n + t) * r;
+      const float *x = a + skip + ((size_t)h * f->s->n + t) * r;
       add_outer(f->qa + (size_t)h * r * D, x, r, row_of(f, h, true, t), D);
       add_outer(f->aq + (size_t)h * r * r, x, r, x, r);
     }
     for (uint32_t t = 0; t < f->n; t++) {
-      const float *x = b + ((size_t)h * f->s->n + t) * r;
+      const float *x = b + skip + ((size_t)h * f->s->n + t) * r;
       add_outer(f->ka + (size_t)h * r * D, x, r, row_of(f, h, false, t), D);
       add_outer(f->ak + (size_t)h * r * r, x, r, x, r);
     }
@@ -85,7 +90,7 @@ enum lrqk_status fit_solve(struct fit *f) {
   ck_assert_uint_le(f->heads, 8);
   for (uint32_t h = 0; h < f->heads; h++)
     heads[h] = (struct factor_head){ .gq = f->gq + (size_t)h * D * D, .gk = f->gk,
-                                     .start = { .coord = f->coord, .qa = f->qa + h * area, .ka = f->ka + h * area, .aq = f->aq + h * square,
+                                     .start = { .coord = f->coord ? f->coord + h * f->coord_step : NULL, .qa = f->qa + h * area, .ka = f->ka + h * area, .aq = f->aq + h * square,
                                                 .ak = f->ak + h * square },
                                      .mq = f->mq + h * area, .mk = f->mk + h * area, .bq = f->bq + h * area, .bk = f->bk + h * area };
   double *work = zeros(factor_work(&f->o, f->heads));

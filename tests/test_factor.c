@@ -70,7 +70,7 @@ START_TEST(published_iteration_from_the_random_start) {
   struct fit f;
   synth_make(&s, published[_i].mix, published[_i].seed, published[_i].heads, published[_i].n);
   fit_init(&f, &s, s.n, published[_i].r, false);
-  fit_start_random(&f, published[_i].seed + 3, published[_i].seed + 4);
+  fit_start_random(&f, published[_i].seed + 3, published[_i].seed + 4, 0);
   check_two_iterations(&f, published[_i].name, 1e-9);
   fit_free(&f);
   synth_free(&s);
@@ -82,7 +82,7 @@ START_TEST(one_factor_for_a_group) {
   struct fit f;
   synth_make(&s, "gqa.mix", 200, 3, 512);
   fit_init(&f, &s, s.n, 16, true);
-  fit_start_random(&f, 203, 204);
+  fit_start_random(&f, 203, 204, 0);
   check_two_iterations(&f, "group", 1e-9);
   fit_free(&f);
   synth_free(&s);
@@ -94,7 +94,7 @@ START_TEST(any_lambda_is_gauss_seidel) {
   struct fit f;
   synth_make(&s, "mha.mix", 100, 1, 256);
   fit_init(&f, &s, s.n, 16, false);
-  fit_start_random(&f, 103, 104);
+  fit_start_random(&f, 103, 104, 0);
   f.o.lambda_q = 0.5;
   f.o.lambda_k = 2;
   check_two_iterations(&f, "lambda", 1e-9);
@@ -108,7 +108,7 @@ START_TEST(few_tokens_get_a_ridge) {
   struct fit f;
   synth_make(&s, "mha.mix", 100, 1, 256);
   fit_init(&f, &s, 24, 16, false);
-  fit_start_random(&f, 103, 104);
+  fit_start_random(&f, 103, 104, 0);
   solve(&f, 1);
   check_rows(&f, "short", "aq1", true, 1e-8);
   check_rows(&f, "short", "ak1", false, 1e-8);
@@ -125,7 +125,7 @@ START_TEST(stops_where_the_published_iteration_does) {
   struct fit f;
   synth_make(&s, "gqa.mix", 200, 3, 512);
   fit_init(&f, &s, s.n, 16, false);
-  fit_start_random(&f, 203, 204);
+  fit_start_random(&f, 203, 204, 0);
   const double *delta = golden_f64("gqa.delta", 2);
   ck_assert(delta[1] < delta[0]);
   const struct { double tol; uint32_t done; } want[] = {
@@ -194,7 +194,7 @@ START_TEST(queries_by_least_squares) {
   struct fit f;
   synth_make(&s, "mha.mix", 100, 1, 256);
   fit_init(&f, &s, s.n, 16, false);
-  fit_start_random(&f, 103, 104);
+  fit_start_random(&f, 103, 104, 0);
   solve(&f, 4);
   double qh[16], rest[16] = { 0 }, size[16] = { 0 }, a[16];
   const float *q = s.q + (size_t)s.n * D;
@@ -284,7 +284,7 @@ START_TEST(what_cannot_be_solved_is_an_error) {
   struct fit f;
   synth_make(&s, "mha.mix", 100, 1, 256);
   fit_init(&f, &s, s.n, 16, false);
-  fit_start_random(&f, 103, 104);
+  fit_start_random(&f, 103, 104, 0);
   f.o.iters = 0;
   ck_assert_int_eq(fit_solve(&f), LRQK_USAGE);
   f.o.iters = 2;
