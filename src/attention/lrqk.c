@@ -184,10 +184,10 @@ static void lrqk_rewind(struct attention *a, uint32_t l) {
     device_copy(a->core.dev, ly->values, ly->values_kept);
     if (f->grams.sums) gram_restore(&ly->gram, &f->grams);
     paper_restore(&ly->paper, &f->papers);
+    ly->pending = 0;
     settle(f, ly, &ly->rows, l);
   }
   f->proxied = needs_proxies(f, l);
-  f->pending = 0;
   f->count = 0;   /* slots may hold rows of tokens that are gone */
 }
 
