@@ -24,7 +24,7 @@ struct rig {
   struct buffer *step, *qkv;
 };
 
-static void rig_open(struct rig *r, struct device *dev, bool neox, uint32_t rank, bool mean, double magnitude) {
+static void rig_open(struct rig *r, struct device *dev, bool neox, uint32_t rank, enum lrqk_mean_key mean, double magnitude) {
   memset(r, 0, sizeof *r);
   r->hp = (struct hparams){ .n_layers = 1, .n_embd = 96, .n_ff = 64, .n_heads = HK * G, .n_kv_heads = HK, .head_size = D, .rope_dims = D,
                             .rope_neox = neox, .rope_base = 10000, .rms_eps = 1e-5f, .n_vocab = 32, .n_ctx = 512 };
@@ -149,7 +149,9 @@ static void check_head(const double *gq, const double *gk, const double *m, cons
 
 START_TEST(maps_are_the_best_of_their_rank) {
   static const uint32_t ranks[] = { 4, 8, D };
-  bool neox = _i & 1, mean = _i / 2 & 1;
+  static const enum lrqk_mean_key means[] = { LRQK_MEAN_KEY_OFF, LRQK_MEAN_KEY_ON, LRQK_MEAN_KEY_SLOW };
+  bool neox = _i & 1;
+  enum lrqk_mean_key mean = means[_i / 2];
   double magnitude = neox ? 1.25 : 1;          /* yarn */
   const float *text = make_text();
   for (size_t device = 0; device < harness_count(); device++)
@@ -167,7 +169,9 @@ START_TEST(maps_are_the_best_of_their_rank) {
       for (uint32_t h = 0; h < HK; h++) {
         double mu[D] = { 0 }, zero[D] = { 0 }, gq[D * D], gk[D * D], m[D * D], p[D * D];
         for (uint32_t i = 0; i < D; i++) {
-          for (uint32_t t = 0; t < L && mean; t++) mu[i] += text[t * WIDTH + (HK * G + h) * D + i] / (double)L;
+          uint32_t pair = neox ? i % (D / 2) : i / 2;
+          bool apart = mean == LRQK_MEAN_KEY_ON || (mean == LRQK_MEAN_KEY_SLOW && r.hp.rope.inv_freq[pair] * 31.5 < 0.25);
+          for (uint32_t t = 0; t < L && apart; t++) mu[i] += text[t * WIDTH + (HK * G + h) * D + i] / (double)L;
           float got = map[2 * HK * rank * D + h * D + i];
           ck_assert_msg(fabs(got - magnitude * mu[i]) <= 1e-5, "mean key %u of head %u: %g, expected %g", i, h, got, mu[i]);
         }
@@ -190,7 +194,7 @@ int main(void) {
   tcase_set_timeout(c, 300);
   tcase_add_unchecked_fixture(c, harness_open, harness_close);
   tcase_add_checked_fixture(c, harness_fresh, NULL);
-  tcase_add_loop_test(c, maps_are_the_best_of_their_rank, 0, 4);
+  tcase_add_loop_test(c, maps_are_the_best_of_their_rank, 0, 6);
   suite_add_tcase(suite, c);
   SRunner *r = srunner_create(suite);
   srunner_run_all(r, CK_NORMAL);

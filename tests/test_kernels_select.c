@@ -287,16 +287,17 @@ END_TEST
 struct shape {
   uint32_t hk, g, none, bits, rw, n, page, wg, tn, parts_per_page, sinks;
   float offset;                /* of all scores: a key bias */
-  bool mean;                   /* scores of a mean key are added */
+  int mean;                    /* scores of a mean key are added: 1 token by token, 2 by a cubic for 64 tokens */
 };
 
 static const struct shape shapes_of_scores[] = {
-  { 3, 3, 0, 8, 2, 500, 512, 8, 8, 4, 4, 0, false }, { 3, 3, 0, 16, 4, 513, 256, 8, 8, 1, 4, 200, false },
-  { 2, 3, 1, 8, 2, 777, 512, 8, 8, 2, 0, 0, false }, { 1, 8, 0, 8, 1, 321, 128, 8, 4, 2, 1, -300, false },
-  { 2, 8, 0, 16, 1, 100, 128, 8, 4, 4, 9, 0, false }, { 2, 1, 0, 8, 8, 1, 64, 8, 8, 1, 4, 0, false },
-  { 1, 5, 0, 16, 8, 1000, 512, 64, 4, 2, 4, 0, false }, { 2, 2, 1, 16, 2, 255, 128, 8, 8, 2, 4, 50, false },
-  { 1, 4, 0, 8, 4, 4097, 4096, 64, 8, 4, 4, 600, false }, { 3, 3, 0, 8, 1, 501, 512, 8, 8, 4, 4, 0, true },
-  { 2, 3, 1, 16, 2, 777, 256, 8, 8, 2, 4, 0, true }, { 1, 8, 0, 8, 2, 322, 128, 64, 4, 1, 4, 0, true },
+  { 3, 3, 0, 8, 2, 500, 512, 8, 8, 4, 4, 0, 0 }, { 3, 3, 0, 16, 4, 513, 256, 8, 8, 1, 4, 200, 0 },
+  { 2, 3, 1, 8, 2, 777, 512, 8, 8, 2, 0, 0, 0 }, { 1, 8, 0, 8, 1, 321, 128, 8, 4, 2, 1, -300, 0 },
+  { 2, 8, 0, 16, 1, 100, 128, 8, 4, 4, 9, 0, 0 }, { 2, 1, 0, 8, 8, 1, 64, 8, 8, 1, 4, 0, 0 },
+  { 1, 5, 0, 16, 8, 1000, 512, 64, 4, 2, 4, 0, 0 }, { 2, 2, 1, 16, 2, 255, 128, 8, 8, 2, 4, 50, 0 },
+  { 1, 4, 0, 8, 4, 4097, 4096, 64, 8, 4, 4, 600, 0 }, { 3, 3, 0, 8, 1, 501, 512, 8, 8, 4, 4, 0, 1 },
+  { 2, 3, 1, 16, 2, 777, 256, 8, 8, 2, 4, 0, 1 }, { 1, 8, 0, 8, 2, 322, 128, 64, 4, 1, 4, 0, 1 },
+  { 3, 3, 0, 8, 2, 1001, 512, 8, 8, 4, 4, 0, 2 }, { 2, 3, 1, 16, 2, 777, 256, 8, 8, 2, 4, 0, 2 }, { 1, 7, 0, 8, 1, 322, 128, 64, 4, 1, 4, 0, 2 },
 };
 enum { N_SCORINGS = sizeof shapes_of_scores / sizeof *shapes_of_scores };
 
@@ -306,9 +307,25 @@ struct scoring {
   const float *q;              /* [Hq][values] */
   const char *px;              /* pages of [hk][page][rw*16] */
   const uint16_t *sc;          /* pages of [hk][page] */
-  const float *mean;           /* [Hq][cap], or NULL */
+  const float *mean;           /* [Hq][cap], or [Hq][cap/64][4], or NULL */
+  int mean_kind;
   double *score;               /* [Hq][n] */
 };
+
+/* Each term of a cubic is at most 4 within 32 of the middle. */
+static float *random_cubics(size_t n) {
+  float *c = random_floats(n * 4, -4, 4);
+  for (size_t i = 0; i < n; i++)
+    for (int k = 1; k < 4; k++) c[i * 4 + (size_t)k] /= powf(32, (float)k);
+  return c;
+}
+
+static double mean_score(const struct scoring *s, uint32_t head, uint32_t t) {
+  if (s->mean_kind < 2) return s->mean ? s->mean[(size_t)head * s->cap + t] : 0;
+  const float *c = s->mean + ((size_t)head * s->cap + t) / 64 * 4;
+  double u = t % 64 - 31.5;
+  return c[0] + c[1] * u + c[2] * u * u + c[3] * u * u * u;
+}
 
 static struct scoring scoring_of(int i) {
   const struct shape *f = &shapes_of_scores[i];
@@ -317,7 +334,8 @@ static struct scoring scoring_of(int i) {
   s.lists = s.hk * s.share;
   s.heads = s.g / s.share;
   s.parts = ceil_div(s.n, s.per);
-  s.cap = ceil_div(s.n, 8) * 8 + 16;
+  s.cap = f->mean == 2 ? ceil_div(s.n, 64) * 64 + 64 : ceil_div(s.n, 8) * 8 + 16;
+  s.mean_kind = f->mean;
   uint32_t values = s.rw * (s.bits == 8 ? 16 : 8), pages = ceil_div(s.n, s.page), hq = s.hk * s.g;
   float *q = random_floats((size_t)hq * values, -1, 1);
   size_t rows = (size_t)pages * s.hk * s.page;
@@ -331,7 +349,8 @@ static struct scoring scoring_of(int i) {
     }
   }
   s.q = q, s.px = (char *)px, s.sc = sc;
-  if (f->mean) s.mean = random_floats((size_t)hq * s.cap, -4, 4);
+  if (f->mean == 1) s.mean = random_floats((size_t)hq * s.cap, -4, 4);
+  if (f->mean == 2) s.mean = random_cubics((size_t)hq * s.cap / 64);
   s.score = test_memory((size_t)hq * s.n, sizeof *s.score);
   for (uint32_t j = 0; j < hq; j++)
     for (uint32_t t = 0; t < s.n; t++) {
@@ -339,7 +358,7 @@ static struct scoring scoring_of(int i) {
       double sum = 0;
       for (uint32_t v = 0; v < values; v++)
         sum += (double)q[j * values + v] * (s.bits == 8 ? ((int8_t *)px)[row * values + v] : half_to_float(px[row * values + v]));
-      s.score[(size_t)j * s.n + t] = (s.bits == 8 ? sum * half_to_float(sc[row]) : sum) + (s.mean ? s.mean[(size_t)j * s.cap + t] : 0);
+      s.score[(size_t)j * s.n + t] = (s.bits == 8 ? sum * half_to_float(sc[row]) : sum) + mean_score(&s, j, t);
     }
   return s;
 }
@@ -358,8 +377,9 @@ static void run_stat(const struct scoring *s, float *ml, uint32_t *score) {
     struct view v = put(&b, canary_words(score_words(s) * 4), score_words(s) * 4);
     enum kernel_id plain = s->bits == 8 ? KERNEL_SCORE_STAT_I8 : KERNEL_SCORE_STAT_F16;
     enum kernel_id added = s->bits == 8 ? KERNEL_SCORE_STAT_I8_MEAN : KERNEL_SCORE_STAT_F16_MEAN;
-    const struct kernel *k = kernel_of(&b, s->mean ? added : plain, SPEC(s->wg, s->heads, s->rw, s->tn));
-    struct view mean = s->mean ? put(&b, s->mean, (size_t)s->hk * s->g * s->cap * 4) : q;
+    enum kernel_id slow = s->bits == 8 ? KERNEL_SCORE_STAT_I8_SLOW : KERNEL_SCORE_STAT_F16_SLOW;
+    const struct kernel *k = kernel_of(&b, s->mean_kind == 2 ? slow : s->mean ? added : plain, SPEC(s->wg, s->heads, s->rw, s->tn));
+    struct view mean = s->mean ? put(&b, s->mean, (size_t)s->hk * s->g * s->cap * 4 / (s->mean_kind == 2 ? 16 : 1)) : q;
     for (uint32_t page = 0; page * s->page < s->n; page++) {
       struct score_stat_params p = { .per = s->per, .cap = s->cap, .page = s->page, .page0 = page * s->page, .parts = s->parts,
                                      .share = s->share, .n_at = STEP_CAND };

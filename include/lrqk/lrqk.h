@@ -225,6 +225,8 @@ void lrqk_engine_device(const lrqk_engine *e, struct lrqk_device_info *out);
 enum lrqk_policy { LRQK_POLICY_FULL, LRQK_POLICY_OFFLOAD, LRQK_POLICY_LRQK };
 enum lrqk_group { LRQK_GROUP_SUM, LRQK_GROUP_MAX, LRQK_GROUP_NONE };
 enum lrqk_proxy { LRQK_PROXY_PAIRS, LRQK_PROXY_GRAM, LRQK_PROXY_PAPER };
+/* Of a head's mean key: nothing, the pairs of coordinates that RoPE turns slowly, or all pairs. */
+enum lrqk_mean_key { LRQK_MEAN_KEY_OFF, LRQK_MEAN_KEY_SLOW, LRQK_MEAN_KEY_ON };
 enum lrqk_proxy_type { LRQK_PROXY_INT8, LRQK_PROXY_FP16 };
 enum lrqk_share { LRQK_SHARE_GROUP, LRQK_SHARE_HEAD };
 
@@ -241,7 +243,7 @@ struct lrqk_cache_options {
   bool tail;              /* the attention mass of tokens that were not chosen, as the proxies estimate it, goes to the mean
                              value row (SparQ Attention, arXiv 2312.04985); false: it is dropped, as LRQK publishes */
   uint32_t sinks;         /* first tokens of the text that are always chosen */
-  bool mean_key;          /* gram: the mean key's score by position is taken apart, only the rest is factored */
+  enum lrqk_mean_key mean_key;   /* gram: what of the mean key's score, by position, is taken apart; the rest is factored */
   uint32_t horizon;       /* gram: positions after the prompt that the factors are made for */
   uint32_t iters;         /* gram, paper: the most iterations of the solver; 0 = 16 (gram), 2 (paper) */
   double tol;             /* ... which stops when the mean squared change of a factor falls below this; 0: never; negative = 0 (gram),
@@ -254,7 +256,7 @@ struct lrqk_cache_options {
   uint64_t dense[8];      /* bit i: layer i keeps all its KV on the device and attends to all of it */
 };
 
-/* policy lrqk, proxy pairs, int8, group sum, share group, rank 0, mean key, horizon 1024, iters 0, tol -1, lambdas 1, refresh 0,
+/* policy lrqk, proxy gram, int8, group sum, share group, rank 0, mean key slow, horizon 1024, iters 0, tol -1, lambdas 1, refresh 0,
  * active 2048, lite 64, sinks 4, tail, layer 0 dense */
 struct lrqk_cache_options lrqk_cache_defaults(void);
 

@@ -15,9 +15,9 @@ static const struct attention_ops *const policies[] = {
 };
 
 struct lrqk_cache_options lrqk_cache_defaults(void) {
-  return (struct lrqk_cache_options){ .policy = LRQK_POLICY_LRQK, .proxy = LRQK_PROXY_PAIRS, .proxy_type = LRQK_PROXY_INT8, .group = LRQK_GROUP_SUM,
+  return (struct lrqk_cache_options){ .policy = LRQK_POLICY_LRQK, .proxy = LRQK_PROXY_GRAM, .proxy_type = LRQK_PROXY_INT8, .group = LRQK_GROUP_SUM,
                                       .active = 2048, .lite = 64, .sinks = 4, .tail = true, .dense = { 1 },
-                                      .mean_key = true, .horizon = 1024, .tol = -1, .lambda_q = 1, .lambda_k = 1, .lambda = 1 };
+                                      .mean_key = LRQK_MEAN_KEY_SLOW, .horizon = 1024, .tol = -1, .lambda_q = 1, .lambda_k = 1, .lambda = 1 };
 }
 
 /* Residency has one workgroup per list, whose lanes own 32 tokens each. */
@@ -160,7 +160,7 @@ static void set_paper(struct lrqk_cache_options *o) {
 enum lrqk_status lrqk_cache_set(struct lrqk_cache_options *o, const char *key, const char *value, lrqk_log_fn fn, void *ud) {
   static const char *const policy[] = { "full", "offload", "lrqk" }, *const proxy[] = { "pairs", "gram", "paper" },
                     *const type[] = { "int8", "fp16" }, *const group[] = { "sum", "max", "none" },
-                    *const tail[] = { "mean", "none" }, *const share[] = { "group", "head" }, *const preset[] = { "paper" };
+                    *const tail[] = { "mean", "none" }, *const share[] = { "group", "head" }, *const mean_key[] = { "off", "slow", "on" }, *const preset[] = { "paper" };
   const struct log log = { fn, ud };
   const char *expected;
   int i = 0;
@@ -188,8 +188,8 @@ enum lrqk_status lrqk_cache_set(struct lrqk_cache_options *o, const char *key, c
     uint32_t r;
     if ((ok = parse_u32(value, 4, 512, &r) && r % 4 == 0)) o->rank = r;
   } else if (!strcmp(key, "mean-key")) {
-    expected = "on or off";
-    ok = parse_switch(value, &o->mean_key);
+    expected = "on, slow or off";
+    if ((ok = parse_word(value, mean_key, 3, &i))) o->mean_key = (enum lrqk_mean_key)i;
   } else if (!strcmp(key, "horizon")) {
     expected = "a number from 1 on";
     ok = parse_u32(value, 1, 1u << 30, &o->horizon);

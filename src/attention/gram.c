@@ -64,6 +64,7 @@ static enum lrqk_status get_kernels(struct gram_shape *s, bool int8) {
   enum kernel_id map = int8 ? KERNEL_MAP_PROXY_I8 : KERNEL_MAP_PROXY_F16;
   TRY(kernel_get(&s->map, d, map, SPEC(d->caps.cpu ? 16 : 64, neox, s->core->d, r, s->tokens)));
   TRY(kernel_get(&s->coef, d, KERNEL_MEAN_COEF, SPEC(small)));
+  if (s->opt->mean_key != LRQK_MEAN_KEY_ON) return LRQK_OK;
   return kernel_get(&s->score, d, KERNEL_MEAN_SCORE, SPEC(small, s->opt->group == LRQK_GROUP_NONE ? 1 : s->core->g));
 }
 
@@ -97,7 +98,7 @@ static void rope_pairs(struct gram_shape *s) {
   s->pairs = (struct rotate_pairs){ .d = hp->head_size, .rot = hp->rope_dims, .neox = hp->rope_neox };
   s->pairs.inv_freq = hp->rope.inv_freq;
   for (uint32_t p = 0; p < hp->rope_dims / 2; p++)
-    if (s->pairs.inv_freq[p] * (HALF_BLOCK - 0.5) > SLOW) s->fast = (p + 2) / 2 * 2;
+    if (s->pairs.inv_freq[p] * (HALF_BLOCK - 0.5) > SLOW) s->fast = p + 1;
 }
 
 enum lrqk_status gram_shape_init(struct gram_shape *s, struct attn_core *c, const struct lrqk_cache_options *o,
@@ -113,8 +114,10 @@ enum lrqk_status gram_shape_init(struct gram_shape *s, struct attn_core *c, cons
   rope_pairs(s);
   TRY(make_turn(s));
   TRY(pool_alloc(&s->ab, &s->pool, (uint64_t)c->hk * c->g * c->d * 4));
-  TRY(pool_alloc(&s->coefs, &s->pool, (uint64_t)c->hk * c->g * s->blocks * (s->fast / 2 + 1) * 16));
-  TRY(pool_alloc(&s->mean, &s->pool, (uint64_t)c->hk * c->g * s->blocks * BLOCK * 4));
+  uint64_t blocks = (uint64_t)c->hk * c->g * s->blocks;
+  bool on = o->mean_key == LRQK_MEAN_KEY_ON;
+  TRY(pool_alloc(&s->coefs, &s->pool, blocks * (on ? ceil_div(s->fast, 2) + 1 : 1) * 16));
+  if (on) TRY(pool_alloc(&s->mean, &s->pool, blocks * BLOCK * 4));
   s->work = mem_alloc(work_size(s), sizeof *s->work);
   if (!s->work) return fail(&c->dev->log, LRQK_MEMORY, "cannot allocate the workspace of the factors (%zu bytes)", work_size(s) * 8);
   uint64_t most = sum_floats(c) > map_floats(c, o->rank) ? sum_floats(c) : map_floats(c, o->rank);
@@ -174,18 +177,30 @@ static void magnify(double *gram, const struct hparams *hp) {
       gram[(size_t)i * hp->head_size + j] *= (i < hp->rope_dims ? hp->rope.magnitude : 1) * (j < hp->rope_dims ? hp->rope.magnitude : 1);
 }
 
-/* The averaged Grams of all heads, and their mean keys (0 without --mean-key), of the magnitude that RoPE gives them. */
+/* The mean key of a head, and what of it is taken apart. */
+static void mean_key(const struct gram_shape *s, const float *sum, uint32_t l, double *mean, double *mu) {
+  uint32_t d = s->core->d, rot = s->pairs.rot;
+  for (uint32_t i = 0; i < d; i++) {
+    mean[i] = sum[i] / (double)l;
+    mu[i] = s->opt->mean_key != LRQK_MEAN_KEY_OFF ? mean[i] : 0;
+  }
+  for (uint32_t p = 0; s->opt->mean_key == LRQK_MEAN_KEY_SLOW && p < s->fast; p++)
+    mu[s->pairs.neox ? p : 2 * p] = mu[s->pairs.neox ? p + rot / 2 : 2 * p + 1] = 0;
+}
+
+/* The averaged Grams of all heads, and their mean keys, of the magnitude that RoPE gives them. */
 static void averages(const struct gram_shape *s, const struct work *w, const float *sum, uint32_t l) {
   const struct attn_core *c = s->core;
   uint32_t d = c->d;
   uint64_t all = block_floats(c), one = all / c->hk;
-  const float *mean = sum + 2 * all;
+  const float *sum_k = sum + 2 * all;
+  double mean[HEAD_SIZE_MAX];
   for (uint32_t h = 0; h < c->hk; h++) {
     double *gq = w->gq + (size_t)h * d * d, *gk = w->gk + (size_t)h * d * d, *mu = w->mu + (size_t)h * d;
     unpack(gq, sum + h * one, d);
     unpack(gk, sum + all + h * one, d);
-    for (uint32_t i = 0; i < d; i++) mu[i] = s->opt->mean_key ? mean[(size_t)h * d + i] / (double)l : 0;
-    rotate_centre(gk, mu, l, d);
+    mean_key(s, sum_k + (size_t)h * d, l, mean, mu);
+    rotate_centre(gk, mean, mu, l, d);
     magnify(gq, c->hp);
     magnify(gk, c->hp);
     for (uint32_t i = 0; i < c->hp->rope_dims; i++) mu[i] *= c->hp->rope.magnitude;
@@ -282,11 +297,13 @@ void gram_append(const struct gram *g, const struct gram_shape *s, const struct 
   DISPATCH(c->dev, s->map, 1, c->hk + c->hk * c->g, 1, &m, row, g->map, s->turn, c->q, c->step, p->page[page], queries, s->ab);
 }
 
-void gram_mean(const struct gram_shape *s, uint32_t n, uint32_t lists) {
+struct view gram_mean(const struct gram_shape *s, uint32_t n, uint32_t lists) {
   struct attn_core *c = s->core;
-  uint32_t blocks = ceil_div(n, BLOCK);
-  struct mean_coef_params a = { .d4 = c->d / 4, .blocks = s->blocks, .fast2 = s->fast / 2 };
+  uint32_t blocks = ceil_div(n, BLOCK), on = s->opt->mean_key == LRQK_MEAN_KEY_ON, fast2 = ceil_div(s->fast, 2);
+  struct mean_coef_params a = { .d4 = c->d / 4, .blocks = s->blocks, .fast2 = on ? fast2 : 0, .from = on ? fast2 : s->fast / 2 };
   DISPATCH(c->dev, s->coef, ceil_div(blocks, s->coef->spec[0]), c->hk * c->g, 1, &a, s->ab, s->turn, s->coefs);
-  struct mean_score_params b = { .blocks = s->blocks, .fast2 = s->fast / 2 };
+  if (!on) return s->coefs;
+  struct mean_score_params b = { .blocks = s->blocks, .fast2 = fast2 };
   DISPATCH(c->dev, s->score, ceil_div(blocks, s->score->spec[0]), lists, HALF_BLOCK / 4, &b, s->coefs, s->turn, s->mean);
+  return s->mean;
 }

@@ -17,7 +17,7 @@ struct gram_shape {
   uint32_t blocks, fast;          /* of 64 tokens; pairs that turn too much within one for a cubic */
   const struct kernel *sum, *map, *coef, *score;
   struct view turn;               /* tables of shaders/turn.h */
-  struct view ab, coefs, mean;    /* [Hq][d]; [Hq][blocks][fast/2 + 1] float4; [Hq][64*blocks] float: of the layer at work */
+  struct view ab, coefs, mean;    /* [Hq][d]; [Hq][blocks][ceil(fast/2) + 1] float4, slow: [1]; on: [Hq][64*blocks] float */
   struct buffer *staging;         /* sums on their way to the solver, maps on theirs back */
   struct rotate_pairs pairs;
   double *work;                   /* the solver's */
@@ -51,7 +51,8 @@ void gram_build(const struct gram *g, const struct gram_shape *s, const struct p
 /* The proxy of the new token t from its row, and those of the queries in core->q with what their mean scores need. */
 void gram_append(const struct gram *g, const struct gram_shape *s, const struct proxy *p, struct view row, uint32_t t,
                  struct view queries);
-/* The mean key's scores of the first n tokens, for `lists` lists, after gram_append: s->mean. */
-void gram_mean(const struct gram_shape *s, uint32_t n, uint32_t lists);
+/* What score_stat adds for the mean key at the first n tokens, for `lists` lists, after gram_append: cubics [Hq][blocks] float4,
+ * or with --mean-key on scores [Hq][64*blocks]. */
+struct view gram_mean(const struct gram_shape *s, uint32_t n, uint32_t lists);
 
 #endif

@@ -292,9 +292,9 @@ static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, st
     f->bus_bytes += c->token_bytes;
     if (f->count) {
       uint32_t scored = selector_scored(&f->selector, f->candidates);
-      bool mean = f->grams.maps && a->opt.mean_key && scored;
-      if (mean) gram_mean(&f->grams, scored, f->actives.lists);
-      selector_run(&f->selector, &ly->proxy, &f->proxies, mean ? &f->grams.mean : NULL, f->candidates, ly->active.list[f->now]);
+      bool apart = f->grams.maps && a->opt.mean_key != LRQK_MEAN_KEY_OFF && scored;
+      struct view mean = apart ? gram_mean(&f->grams, scored, f->actives.lists) : (struct view){ 0 };
+      selector_run(&f->selector, &ly->proxy, &f->proxies, apart ? &mean : NULL, f->candidates, ly->active.list[f->now]);
       active_update(&ly->active, &f->actives, f->now, &ly->rows, f->candidates);
     }
     uint32_t rows = (l < w ? l : w) + f->count, most = f->actives.slots < c->n_ctx ? f->actives.slots : c->n_ctx;

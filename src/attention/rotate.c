@@ -54,7 +54,7 @@ void rotate_average(double *out, const double *s, const struct rotate_pairs *r, 
   }
 }
 
-void rotate_centre(double *s, const double *mu, uint64_t l, uint32_t d) {
+void rotate_centre(double *s, const double *mean, const double *mu, uint64_t l, uint32_t d) {
   for (uint32_t i = 0; i < d; i++)
-    for (uint32_t j = 0; j < d; j++) s[(size_t)i * d + j] -= (double)l * mu[i] * mu[j];
+    for (uint32_t j = 0; j < d; j++) s[(size_t)i * d + j] -= (double)l * (mean[i] * mu[j] + mu[i] * mean[j] - mu[i] * mu[j]);
 }

@@ -24,7 +24,7 @@ void rotate_table(double *table, const struct rotate_pairs *r, uint64_t t0, uint
 /* out [d][d] = mean of R(t) s R(t)'; may be s itself. */
 void rotate_average(double *out, const double *s, const struct rotate_pairs *r, const double *table);
 
-/* s [d][d] = sum of k k' over l keys with mean mu[d] -> sum of (k - mu)(k - mu)', for the keys without their mean. */
-void rotate_centre(double *s, const double *mu, uint64_t l, uint32_t d);
+/* s [d][d] = sum of k k' over l keys with that mean [d] -> sum of (k - mu)(k - mu)'; mu [d]: the mean, or a part of it. */
+void rotate_centre(double *s, const double *mean, const double *mu, uint64_t l, uint32_t d);
 
 #endif

@@ -18,8 +18,10 @@ static enum lrqk_status get_kernels(struct selector *s, const struct lrqk_cache_
   bool cpu = d->caps.cpu;
   uint32_t wg = cpu ? 8 : 64, tn = s->heads <= 4 ? 8 : 4, nb = cpu ? 4 : 1, lanes = min_u32(256, d->caps.info.max_workgroup);
   TRY(kernel_get(&s->stat, d, shape->int8 ? KERNEL_SCORE_STAT_I8 : KERNEL_SCORE_STAT_F16, SPEC(wg, s->stat_heads, shape->rw, tn)));
-  enum kernel_id with_mean = shape->int8 ? KERNEL_SCORE_STAT_I8_MEAN : KERNEL_SCORE_STAT_F16_MEAN;
-  if (o->proxy == LRQK_PROXY_GRAM && o->mean_key) TRY(kernel_get(&s->stat_mean, d, with_mean, SPEC(wg, s->stat_heads, shape->rw, tn)));
+  bool slow = o->mean_key == LRQK_MEAN_KEY_SLOW;
+  enum kernel_id with_mean = shape->int8 ? slow ? KERNEL_SCORE_STAT_I8_SLOW : KERNEL_SCORE_STAT_I8_MEAN
+                                         : slow ? KERNEL_SCORE_STAT_F16_SLOW : KERNEL_SCORE_STAT_F16_MEAN;
+  if (o->proxy == LRQK_PROXY_GRAM && o->mean_key != LRQK_MEAN_KEY_OFF) TRY(kernel_get(&s->stat_mean, d, with_mean, SPEC(wg, s->stat_heads, shape->rw, tn)));
   TRY(kernel_get(&s->keys, d, KERNEL_SEL_KEYS, SPEC(wg, s->heads, tn, o->group == LRQK_GROUP_MAX)));
   TRY(kernel_get(&s->mix, d, KERNEL_TAIL_MIX, SPEC(16, s->heads, tn, wg)));
   TRY(kernel_get(&s->count, d, KERNEL_SEL_COUNT, SPEC(wg, 15)));

@@ -27,7 +27,7 @@ enum lrqk_status selector_init(struct selector *s, struct attn_core *c, const st
 static inline uint32_t selector_scored(const struct selector *s, uint32_t n) { return n <= s->k ? 0 : s->tail ? n + s->lite : n; }
 void selector_destroy(struct selector *s);
 
-/* mean: NULL, or scores of the mean key [lists*heads][cap] float that are added to the proxies'.
+/* mean: NULL, or what gram_mean made: the mean key's scores are added to the proxies'.
  * The first n tokens are candidates (n at step[STEP_CAND] too): list [lists][list_stride] = the min(k, n) chosen ones. */
 void selector_run(struct selector *s, const struct proxy *p, const struct proxy_shape *shape, const struct view *mean, uint32_t n,
                   struct view list);

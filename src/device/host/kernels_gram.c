@@ -142,7 +142,7 @@ void host_mean_coef(const struct host_call *c) {
         if (i < 2 * p->fast2) {
           out[i * 2] = (float)even;
           out[i * 2 + 1] = (float)odd;
-        } else {
+        } else if (i >= 2 * p->from) {
           cubic[0] += even;
           cubic[1] += odd * th;
           cubic[2] -= even * th * th / 2;

@@ -63,7 +63,8 @@ void host_pair_choose(const struct host_call *c) {
 
 /* ---- proxies */
 
-struct plane { bool int8; uint32_t hk, page, rank, rw; const float *mean; };   /* the proxies of a page; scores of the mean key or NULL */
+/* The proxies of a page; scores of the mean key, or cubics of them, or NULL. */
+struct plane { bool int8; uint32_t hk, page, rank, rw; const float *mean; bool cubic; };
 
 static void *row_of(const struct plane *s, void *px, uint32_t h, uint32_t t) { return (char *)px + ((size_t)h * s->page + t) * s->rw * 16; }
 
@@ -92,7 +93,7 @@ static void proxy_row(const struct plane *s, void *px, uint32_t h, uint32_t t, c
 
 void host_proxy_build(const struct host_call *c) {
   const struct proxy_build_params *p = c->params;
-  struct plane s = { c->id == KERNEL_PROXY_BUILD_I8, p->hk, p->page, p->rank, p->rw, NULL };
+  struct plane s = { .int8 = c->id == KERNEL_PROXY_BUILD_I8, .hk = p->hk, .page = p->page, .rank = p->rank, .rw = p->rw };
   const uint16_t *kv = c->buf[0];
   const uint32_t *tab = c->buf[1];
   for (uint32_t h = 0; h < p->hk; h++)
@@ -105,7 +106,7 @@ void host_token_append(const struct host_call *c) {
   const uint32_t *step = c->buf[3], g = c->spec[1];
   uint32_t hk = p->lists / p->share, t = step[STEP_POS] - p->page0;
   bool int8 = c->id == KERNEL_TOKEN_APPEND_I8;
-  struct plane s = { int8, hk, p->page, p->rank, p->rw, NULL };
+  struct plane s = { .int8 = int8, .hk = hk, .page = p->page, .rank = p->rank, .rw = p->rw };
   size_t row = (size_t)2 * p->d, values = p->rw * (int8 ? 16 : 8);
   for (uint32_t list = 0; list < p->lists; list++) {
     uint32_t h = list / p->share;
@@ -148,8 +149,16 @@ static float proxy_score(const struct plane *s, void *px, void *scales, const fl
   return (float)(sum * half_to_float(((const uint16_t *)scales)[(size_t)h * s->page + t]));
 }
 
+/* The mean key's score at token t of the page. */
+static float mean_score(const struct plane *s, uint32_t t) {
+  if (!s->cubic) return s->mean ? s->mean[t] : 0;
+  const float *k = s->mean + t / 64 * 4;
+  float u = (float)(t % 64) - 31.5f;
+  return ((k[3] * u + k[2]) * u + k[1]) * u + k[0];
+}
+
 static float full_score(const struct host_call *c, const struct plane *s, const float *q, uint32_t h, uint32_t t) {
-  return proxy_score(s, c->buf[1], c->buf[2], q, h, t) + (s->mean ? s->mean[t] : 0);
+  return proxy_score(s, c->buf[1], c->buf[2], q, h, t) + mean_score(s, t);
 }
 
 /* One share [begin, end) of a page for one query head: out = its statistics, score its fp16 row from the page's start. */
@@ -177,15 +186,17 @@ static void stat_share(const struct host_call *c, const struct plane *s, const f
 void host_score_stat(const struct host_call *c) {
   const struct score_stat_params *p = c->params;
   uint32_t wg = c->spec[0], g = c->spec[1], n = min_u32(((const uint32_t *)c->buf[5])[p->n_at] - p->page0, p->page);
-  bool int8 = c->id == KERNEL_SCORE_STAT_I8 || c->id == KERNEL_SCORE_STAT_I8_MEAN;
+  bool int8 = c->id == KERNEL_SCORE_STAT_I8 || c->id == KERNEL_SCORE_STAT_I8_MEAN || c->id == KERNEL_SCORE_STAT_I8_SLOW;
   bool mean = c->id == KERNEL_SCORE_STAT_I8_MEAN || c->id == KERNEL_SCORE_STAT_F16_MEAN;
-  struct plane s = { .int8 = int8, .page = p->page, .rw = c->spec[2] };
+  bool slow = c->id == KERNEL_SCORE_STAT_I8_SLOW || c->id == KERNEL_SCORE_STAT_F16_SLOW;
+  struct plane s = { .int8 = int8, .page = p->page, .rw = c->spec[2], .cubic = slow };
   for (uint32_t head = 0; head < c->groups[1] * g; head++)
     for (uint32_t x = 0; x < c->groups[0]; x++) {
       const float *q = (const float *)c->buf[0] + (size_t)head * s.rw * (int8 ? 16 : 8);
       float *out = (float *)c->buf[3] + ((size_t)head * p->parts + p->page0 / p->per + x) * (2 + wg);
       uint16_t *score = (uint16_t *)c->buf[4] + (size_t)head * p->cap + p->page0;
-      s.mean = mean ? (const float *)c->buf[6] + (size_t)head * p->cap + p->page0 : NULL;
+      const float *added = mean || slow ? c->buf[6] : NULL;   /* [heads][cap], or [heads][cap/64][4] */
+      s.mean = mean ? added + (size_t)head * p->cap + p->page0 : slow ? added + ((size_t)head * p->cap + p->page0) / 16 : NULL;
       stat_share(c, &s, q, head / g / p->share, x * p->per, min_u32((x + 1) * p->per, n), out, score);
     }
 }
