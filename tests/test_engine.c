@@ -153,10 +153,10 @@ END_TEST
 /* Far more candidates than active tokens: the active rows equal the host rows at every step, and running the same
  * thing again gives the same bits.  The text grows through k + w in decode and starts beyond it. */
 START_TEST(rows_and_bits) {
-  static const char *const options[] = { "active=32 lite=8", "active=40 lite=8 group=max proxy-type=fp16 rank=8", "active=24 lite=3 group=none dense-layers=none",
-                                         "proxy=gram active=32 lite=8", "proxy=gram mean-key=off active=24 lite=3 group=none proxy-type=fp16 dense-layers=none",
+  static const char *const options[] = { "proxy=pairs active=32 lite=8", "proxy=pairs active=40 lite=8 group=max proxy-type=fp16 rank=8", "proxy=pairs active=24 lite=3 group=none dense-layers=none",
+                                         "proxy=gram active=32 lite=8", "mean-key=on active=32 lite=8", "proxy=gram mean-key=off active=24 lite=3 group=none proxy-type=fp16 dense-layers=none",
                                          "preset=paper rank=8 active=32 lite=8", "proxy=paper active=24 lite=3", "proxy=paper share=head active=24 lite=1 group=max",
-                                         "proxy=paper group=none active=32 lite=8 freeze-basis=on", "proxy=gram active=32 lite=8 refresh=7", "active=32 lite=8 refresh=3" };
+                                         "proxy=paper group=none active=32 lite=8 freeze-basis=on", "proxy=gram active=32 lite=8 refresh=7", "proxy=pairs active=32 lite=8 refresh=3" };
   const struct device_options dev = { .select = devices[_i / 2] };
   struct rig r = rig_open(_i % 2 ? &shape_mha : &shape_gqa, &dev);
   int32_t *ids = text_ids(700, 2);
@@ -176,7 +176,7 @@ END_TEST
 
 /* A prompt in parts, on top of each other, gives what it gives at once: exact attention over everything so far. */
 START_TEST(prompt_in_parts) {
-  static const char *const options[] = { "attention=full", "attention=offload", "active=64 lite=8", "active=64 lite=8 dense-layers=none group=none",
+  static const char *const options[] = { "attention=full", "attention=offload", "proxy=pairs active=64 lite=8", "proxy=pairs active=64 lite=8 dense-layers=none group=none",
                                          "proxy=gram active=64 lite=8", "proxy=gram active=64 lite=8 rank=16 mean-key=off proxy-type=fp16",
                                          "preset=paper rank=8 active=64 lite=8" };
   const struct device_options dev = { .select = devices[_i] };
@@ -198,7 +198,7 @@ END_TEST
 
 /* Decode, then another prompt, then decode: rows, maps and proxies stay right. */
 START_TEST(prompt_after_decode) {
-  static const char *const options[][2] = { { "active=32 lite=8", "active=300 lite=8" }, { "proxy=gram active=32 lite=8", "proxy=gram active=300 lite=8" },
+  static const char *const options[][2] = { { "proxy=pairs active=32 lite=8", "proxy=pairs active=300 lite=8" }, { "proxy=gram active=32 lite=8", "proxy=gram active=300 lite=8" },
                                             { "preset=paper rank=8 active=32 lite=8", "preset=paper rank=8 active=300 lite=8" } };
   const struct device_options dev = { .select = devices[_i / 3] };
   struct rig r = rig_open(&shape_gqa, &dev);
@@ -226,7 +226,7 @@ END_TEST
  * last layer is sparse, so that its rows do not depend on what was chosen before. */
 START_TEST(refreshed_proxies) {
   enum { FIRST = 44, STEPS = 24, EVERY = 5, TURN = 2 * EVERY / 3 };   /* the last of 3 layers */
-  const char *const never = _i % 2 ? "proxy=gram active=32 lite=8 dense-layers=0-1" : "active=32 lite=8 dense-layers=0-1 rank=12";
+  const char *const never = _i % 2 ? "proxy=gram active=32 lite=8 dense-layers=0-1" : "proxy=pairs active=32 lite=8 dense-layers=0-1 rank=12";
   const struct device_options dev = { .select = devices[_i / 2] };
   struct rig r = rig_open(&shape_gqa, &dev);
   int32_t *ids = text_ids(FIRST + STEPS, 13);
@@ -254,7 +254,7 @@ END_TEST
 
 /* Small limits cut KV rows, proxies and weights into pages and slabs: the same as without (vulkan: both loaders). */
 START_TEST(pages_and_slabs) {
-  static const char *const options[] = { "attention=full", "attention=offload", "active=48 lite=8", "active=48 lite=8 group=none proxy-type=fp16",
+  static const char *const options[] = { "attention=full", "attention=offload", "proxy=pairs active=48 lite=8", "proxy=pairs active=48 lite=8 group=none proxy-type=fp16",
                                          "proxy=gram active=48 lite=8" };
   enum { N = sizeof options / sizeof *options };
   const struct device_options whole = { .select = devices[first], .texel = _i ? 1 : -1 };
@@ -285,7 +285,7 @@ START_TEST(devices_agree) {
   for (size_t i = 0; i < 3; i++) {
     if (dev[i].texel == 1 && !test_texel_loads()) continue;
     struct rig r = rig_open(shapes[_i], &dev[i]);
-    float *x = run_options(&r, _i == 2 ? "active=400 lite=8 group=none" : "active=400 lite=8", ids, 333, 1, 10, true);
+    float *x = run_options(&r, _i == 2 ? "proxy=pairs active=400 lite=8 group=none" : "proxy=pairs active=400 lite=8", ids, 333, 1, 10, true);
     if (want) check_close(x, want, 11, 1e-8, i == 1 ? "texel loads" : "storage-buffer loads");
     else want = x;
     if (i) free(x);
@@ -298,8 +298,8 @@ END_TEST
 
 /* A text that was prefilled once goes on under any policy as if it had been prefilled there: the same bits. */
 START_TEST(copied_sessions) {
-  static const char *const options[] = { "attention=full", "attention=offload", "active=64 lite=8", "active=64 lite=8 dense-layers=none group=none",
-                                         "active=500 lite=8", "proxy=gram active=64 lite=8",
+  static const char *const options[] = { "attention=full", "attention=offload", "proxy=pairs active=64 lite=8", "proxy=pairs active=64 lite=8 dense-layers=none group=none",
+                                         "proxy=pairs active=500 lite=8", "proxy=gram active=64 lite=8",
                                          "proxy=gram active=64 lite=8 dense-layers=none group=none mean-key=off horizon=64",
                                          "preset=paper rank=8 active=64 lite=8", "proxy=paper active=64 lite=8" };
   static const enum lrqk_proxy lender[] = { LRQK_PROXY_PAIRS, LRQK_PROXY_GRAM, LRQK_PROXY_PAPER };
@@ -344,7 +344,7 @@ static bool stop_later(void *ud, enum lrqk_phase phase, uint64_t done, uint64_t 
 
 /* A prompt that is stopped anywhere leaves the session as it was. */
 START_TEST(interrupted_prefill) {
-  static const char *const each[] = { "active=32 lite=8", "proxy=gram active=32 lite=8", "proxy=paper active=32 lite=8" };
+  static const char *const each[] = { "proxy=pairs active=32 lite=8", "proxy=gram active=32 lite=8", "proxy=paper active=32 lite=8" };
   static const enum lrqk_proxy proxy[] = { LRQK_PROXY_PAIRS, LRQK_PROXY_GRAM, LRQK_PROXY_PAPER };
   const char *const options = each[_i];
   const struct device_options dev = { .select = devices[first] };
@@ -407,7 +407,7 @@ START_TEST(figures) {
   struct rig r = rig_open(&shape_gqa, &dev);
   int32_t *ids = text_ids(1100, 9);
   struct lrqk_cache_stats full, offload, lrqk;
-  const char *const options[] = { "attention=full", "attention=offload", "active=64 lite=16" };
+  const char *const options[] = { "attention=full", "attention=offload", "proxy=pairs active=64 lite=16" };
   struct lrqk_cache_stats *const out[] = { &full, &offload, &lrqk };
   for (int i = 0; i < 3; i++) {
     lrqk_session *s = session(&r, options[i]);
@@ -455,7 +455,7 @@ START_TEST(bad_calls) {
   ck_assert_int_eq(lrqk_session_prefill(s, ids, 64, 0, NULL, NULL), LRQK_OK);
   ck_assert_int_eq(lrqk_session_decode(s, 1), LRQK_PROMPT);
   lrqk_session_close(s);
-  lrqk_session *pairs = session(&r, "dense-layers=none"), *gram = session(&r, "proxy=gram");
+  lrqk_session *pairs = session(&r, "proxy=pairs dense-layers=none"), *gram = session(&r, "proxy=gram");
   ck_assert_int_eq(lrqk_session_copy(gram, pairs), LRQK_USAGE);        /* it has no Grams, not being opened to lend */
   lrqk_session_close(pairs);
   lrqk_session_close(gram);

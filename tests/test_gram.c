@@ -170,7 +170,7 @@ START_TEST(maps_are_the_best_of_their_rank) {
         double mu[D] = { 0 }, zero[D] = { 0 }, gq[D * D], gk[D * D], m[D * D], p[D * D];
         for (uint32_t i = 0; i < D; i++) {
           uint32_t pair = neox ? i % (D / 2) : i / 2;
-          bool apart = mean == LRQK_MEAN_KEY_ON || (mean == LRQK_MEAN_KEY_SLOW && r.hp.rope.inv_freq[pair] * 31.5 < 0.25);
+          bool apart = mean == LRQK_MEAN_KEY_ON || (mean == LRQK_MEAN_KEY_SLOW && r.hp.rope.inv_freq[pair] * 31.5 < 0.5);
           for (uint32_t t = 0; t < L && apart; t++) mu[i] += text[t * WIDTH + (HK * G + h) * D + i] / (double)L;
           float got = map[2 * HK * rank * D + h * D + i];
           ck_assert_msg(fabs(got - magnitude * mu[i]) <= 1e-5, "mean key %u of head %u: %g, expected %g", i, h, got, mu[i]);
