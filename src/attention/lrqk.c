@@ -183,6 +183,7 @@ static void lrqk_rewind(struct attention *a, uint32_t l) {
     proxy_restore(&ly->proxy, &a->core);
     device_copy(a->core.dev, ly->values, ly->values_kept);
     if (f->grams.sums) gram_restore(&ly->gram, &f->grams);
+    ly->pending = 0;
     paper_restore(&ly->paper, &f->papers);
     ly->pending = 0;
     settle(f, ly, &ly->rows, l);
