@@ -3,10 +3,10 @@ try none
 try version --version
 try help help
 try help-flag --help
-for c in run tokenize logits perplexity compare eval inspect devices; do try "help-$c" "$c" --help; done
+for c in run tokenize logits perplexity compare eval bench inspect devices; do try "help-$c" "$c" --help; done
 try help-unknown help rum
 try command-unknown rnu -m x
-try command-json bench -m x --json
+try command-json lunch -m x --json
 try flag-near run -m x --temprature 0
 try flag-dash run -m x -top-k 3
 try flag-other run -m x --prefill 3
@@ -42,6 +42,11 @@ try policies-empty compare -m x --policies full,,lrqk
 try policies-name compare -m x --policies full,some
 try policies-value compare -m x --policies "lrqk:dense-layers=0,3-5,rank=5" --json
 try devices-word devices x
+try bench-list bench -m x -p 12,x
+try bench-range bench -m x -d 0-4K*2
+try bench-none bench -m x -p 0 -n 0
+try bench-form bench -m x -o html
+try bench-fill bench -m x --fill ones --json
 
 # ---- eval: prompts are made without a model
 filler=$here/../../tools/sample/war_and_peace.txt

@@ -10,6 +10,7 @@ int cmd_logits(struct ui *u, const struct options *o);
 int cmd_perplexity(struct ui *u, const struct options *o);
 int cmd_compare(struct ui *u, const struct options *o);
 int cmd_eval(struct ui *u, const struct options *o);
+int cmd_bench(struct ui *u, const struct options *o);
 int cmd_inspect(struct ui *u, const struct options *o);
 int cmd_devices(struct ui *u, const struct options *o);
 

@@ -36,6 +36,14 @@ const struct command commands[] = {
    "  variable-tracking   which variables have a value, through assignments hidden in a filler text\n"
    "\n"
    "  lrqk eval needle -m model.gguf -f book.txt --length 1K,4K --policies full,lrqk:active=128,lite=16", cmd_eval},
+  {"bench", CMD_BENCH, "measure how fast prompts are read and tokens decoded", "-m MODEL [-p N] [-n N] [-d N] [-r N] [--attention LIST] [FLAGS]",
+   "ppN reads a prompt of N tokens, which is the time to the first token too; tgN decodes N tokens; @ dN: after N tokens.\n"
+   "Every test runs once untimed, then -r times from the same state. A time is printed only if each run gave the same\n"
+   "logits, bit for bit, and the rows on the device equal those in host memory; with all tokens active, logits must be\n"
+   "those of full. CPU time is that of all threads of the program.\n"
+   "\n"
+   "  lrqk bench -m model.gguf -p 512 -n 64 -d 0,4K --attention full,lrqk:active=256,lite=16\n"
+   "  lrqk bench -m model.gguf -p 0 -n 16 -d 128K --fill random -o md", cmd_bench},
   {"inspect", CMD_INSPECT, "show what is in a model file", "MODEL [FLAGS]", NULL, cmd_inspect},
   {"devices", CMD_DEVICES, "list the devices", "[-v] [--json]",
    "In the order in which they are preferred; --device takes the number, or a part of the name.", cmd_devices},

@@ -14,7 +14,7 @@ enum type { FLAG, STRING, COUNT, REAL, CACHE, CACHE_FLAG };
 #define AT(field) offsetof(struct options, field)
 #define TEXTS (CMD_RUN | CMD_TOKENIZE | CMD_LOGITS)
 #define CACHED (CMD_RUN | CMD_LOGITS | CMD_PERPLEXITY)
-#define DEVICED (CACHED | CMD_COMPARE | CMD_EVAL)
+#define DEVICED (CACHED | CMD_COMPARE | CMD_EVAL | CMD_BENCH)
 
 /* One row is one flag of the commands in `cmds`; a name may stand twice with different commands.  Rows that `run` has
  * are also read from LRQK_ and the long name in capitals. */
@@ -39,6 +39,18 @@ static const struct option {
   {"length", NULL, NULL, STRING, AT(length), 0, 0, "N,N...", "1024", "tokens of prompt and answer together; K and M work: 4K", CMD_EVAL},
   {"samples", NULL, NULL, COUNT, AT(samples), 1, 1e6, "N", "1", "texts of each length", CMD_EVAL},
   {"depths", NULL, NULL, COUNT, AT(depths), 1, 64, "N", "6", "questions about one text of needle or multikey, evenly spread", CMD_EVAL},
+  {"n-prompt", NULL, "p", STRING, AT(prompt), 0, 0, "N,N...", "512", "prompts to read, in tokens; ranges work: 512-4K*2, 0-1K+256; 0: none", CMD_BENCH},
+  {"n-gen", NULL, "n", STRING, AT(gen), 0, 0, "N,N...", "128", "tokens to decode, 0: none", CMD_BENCH},
+  {"n-depth", NULL, "d", STRING, AT(depth), 0, 0, "N,N...", "0", "tokens that are there before", CMD_BENCH},
+  {"repetitions", NULL, "r", COUNT, AT(reps), 1, 1e6, "N", "5", "timed runs of each test, after one that is not timed", CMD_BENCH},
+  {"attention", "policies", NULL, STRING, AT(policies), 0, 0, "LIST", "full,offload,lrqk",
+   "policies, each NAME or NAME:KEY=VALUE,KEY=VALUE...", CMD_BENCH},
+  {"fill", NULL, NULL, STRING, AT(fill), 0, 0, "HOW", "prefill", "the tokens before: prefill reads them, random makes synthetic rows of the KV cache,\n"
+   "which takes a fraction of the time", CMD_BENCH},
+  {"file", NULL, "f", STRING, AT(file), 0, 0, "FILE", "random tokens", "the text that tokens are taken from (- is the standard input)", CMD_BENCH},
+  {"layers", NULL, NULL, COUNT, AT(layers), 1, UINT32_MAX, "N", "all", "only the first N layers of the model", CMD_BENCH},
+  {"seed", NULL, "s", COUNT, AT(seed), 0, 9e18, "N", "0", "what random tokens and rows are made from", CMD_BENCH},
+  {"output", NULL, "o", STRING, AT(output), 0, 0, "FORM", "table", "table, md, csv or json", CMD_BENCH},
   {"system", NULL, "sys", STRING, AT(system), 0, 0, "TEXT", NULL, "system message", CMD_RUN},
   {"predict", "n-predict", "n", COUNT, AT(predict), -1, INT32_MAX, "N", "-1",
    "most tokens to generate; -1: until the end token or the context is full", CMD_RUN},
@@ -326,13 +338,19 @@ static void set_defaults(struct options *o, const struct command *c) {
                         .ctx = c->bit == CMD_PERPLEXITY ? 512 : -1,
                         .top_k = s.top_k,
                         .repeat_last = s.repeat_last,
-                        .seed = c->bit == CMD_EVAL ? 0 : -1,
+                        .seed = c->bit & (CMD_EVAL | CMD_BENCH) ? 0 : -1,
                         .prefill = 1024,
                         .decode = 128,
                         .policies = c->bit == CMD_EVAL ? "full,lrqk" : "full,offload,lrqk",
                         .length = "1024",
                         .samples = 1,
                         .depths = 6,
+                        .prompt = c->bit == CMD_BENCH ? "512" : NULL,
+                        .gen = "128",
+                        .depth = "0",
+                        .reps = 5,
+                        .fill = "prefill",
+                        .output = "table",
                         .temp = (double)s.temperature,
                         .top_p = (double)s.top_p,
                         .min_p = (double)s.min_p,

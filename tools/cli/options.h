@@ -12,7 +12,7 @@
 
 enum {
   CMD_RUN = 1, CMD_TOKENIZE = 2, CMD_LOGITS = 4, CMD_PERPLEXITY = 8, CMD_COMPARE = 16, CMD_INSPECT = 32, CMD_DEVICES = 64,
-  CMD_EVAL = 128, CMD_ALL = 255
+  CMD_EVAL = 128, CMD_BENCH = 256, CMD_ALL = 511
 };
 
 struct options;
@@ -32,8 +32,8 @@ enum { MAX_CACHE_OPTIONS = 32 };
 struct options {
   const struct command *command;
   bool help;
-  const char *model, *prompt, *file, *system, *tokens, *policies, *device, *task, *length, *out;
-  int64_t predict, ctx, top_k, repeat_last, seed, top, chunks, prefill, decode, samples, depths;
+  const char *model, *prompt, *file, *system, *tokens, *policies, *device, *task, *length, *out, *gen, *depth, *fill, *output;
+  int64_t predict, ctx, top_k, repeat_last, seed, top, chunks, prefill, decode, samples, depths, reps, layers;
   double temp, top_p, min_p, repeat_penalty;
   bool json, ignore_eos, special, raw, truncate, no_bos, to_text, verbose, debug, quiet, print;
   /* the options that lrqk_cache_set knows, in the order given; number suffixes are resolved */

@@ -1,4 +1,4 @@
-/* policies.h - the list of attention policies that --policies takes.  Called by cmd_compare.c and cmd_eval.c. */
+/* policies.h - the list of attention policies that --policies takes.  Called by cmd_bench.c, cmd_compare.c and cmd_eval.c. */
 #ifndef CLI_POLICIES_H
 #define CLI_POLICIES_H
 
