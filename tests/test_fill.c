@@ -75,7 +75,8 @@ static double nmse(const float *a, const float *b, size_t n) {
 }
 
 static const char *const options[] = { "attention=full", "attention=offload", "active=64 lite=8", "active=40 lite=8 dense-layers=none group=none",
-                                       "proxy=gram active=64 lite=8", "proxy=gram active=32 lite=8 mean-key=off proxy-type=fp16" };
+                                       "proxy=gram active=64 lite=8", "proxy=gram active=32 lite=8 mean-key=off proxy-type=fp16",
+                                       "proxy=pairs active=64 lite=8", "proxy=paper active=64 lite=8 refresh=0" };
 
 /* Synthetic tokens are the same under every policy, in one call or in two: with all of them active, lrqk gives what full
  * gives.  Fewer active ones change the result. */
@@ -148,8 +149,11 @@ START_TEST(beyond_and_layers) {
   for (size_t i = 0; i < STEPS * VOCAB; i++) ck_assert(isfinite(x[i]));
   struct lrqk_cache_stats st;
   ck_assert_int_eq(lrqk_session_stats(s, &st), LRQK_OK);
-  ck_assert_uint_eq(st.host_bytes, 3 * CTX * 2 * 32 * 4);   /* one layer's rows: two KV heads of K and V in fp16 */
   ck_assert_uint_eq(st.chosen, STEPS * 2 * 64);
+  lrqk_session_close(s);
+  s = session("attention=offload", 3 * CTX);
+  ck_assert_int_eq(lrqk_session_stats(s, &st), LRQK_OK);
+  ck_assert_uint_eq(st.host_bytes, 3 * CTX * 2 * 32 * 4);   /* one layer's rows: two KV heads of K and V in fp16 */
   lrqk_session_close(s);
   close_engine();
 }

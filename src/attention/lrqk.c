@@ -185,7 +185,6 @@ static void lrqk_rewind(struct attention *a, uint32_t l) {
     if (f->grams.sums) gram_restore(&ly->gram, &f->grams);
     ly->pending = 0;
     paper_restore(&ly->paper, &f->papers);
-    ly->pending = 0;
     settle(f, ly, &ly->rows, l);
   }
   f->proxied = needs_proxies(f, l);
