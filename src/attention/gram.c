@@ -5,6 +5,7 @@
 #include "attention/dense.h"
 #include "attention/factor.h"
 #include "base/mem.h"
+#include "base/parallel.h"
 
 enum { BLOCK = 64, HALF_BLOCK = 32 };   /* tokens of shaders/turn.h */
 
@@ -28,28 +29,37 @@ static struct factor_options solver_options(const struct gram_shape *s, uint32_t
                                   .lambda_k = s->opt->lambda_k, .rows_q = (uint64_t)l * c->g, .rows_k = l };
 }
 
-/* The solver's workspace. */
-struct work { double *table_q, *table_k, *gq, *gk, *mq, *mk, *bq, *bk, *mu, *weight, *rest; };
+/* What the heads of a layer are solved in: tables, and the results of all heads ... */
+struct work { double *table_q, *table_k, *mk, *p, *mu; };   /* M_K' and P' [hk][r][d], mu [hk][d] */
+/* ... and what a worker needs for the one that it is at. */
+struct desk { double *gq, *gk, *mq, *bq, *weight, *mean, *rest; };
+
+static size_t desk_size(const struct gram_shape *s) {
+  const struct factor_options o = solver_options(s, 1);
+  return 2 * (size_t)o.d * o.d + 2 * (size_t)o.r * o.d + 2 * (size_t)o.d + factor_work(&o, 1);
+}
 
 static size_t work_size(const struct gram_shape *s) {
   const struct attn_core *c = s->core;
-  const struct factor_options o = solver_options(s, 1);
-  size_t square = (size_t)c->hk * c->d * c->d, area = (size_t)c->hk * o.r * c->d;
-  return 2 * rotate_table_size(c->d) + 2 * square + 4 * area + (size_t)c->hk * c->d + c->d + factor_work(&o, c->hk);
+  return 2 * rotate_table_size(c->d) + (size_t)c->hk * c->d * (2 * s->opt->rank + 1) + s->workers * desk_size(s);
 }
 
 static struct work work_of(const struct gram_shape *s) {
   const struct attn_core *c = s->core;
-  size_t table = rotate_table_size(c->d), square = (size_t)c->hk * c->d * c->d, area = (size_t)c->hk * s->opt->rank * c->d;
-  double *p = s->work;
-  struct work w = { .table_q = p, .table_k = p + table };
-  p += 2 * table;
-  w.gq = p, w.gk = p + square;
+  size_t table = rotate_table_size(c->d), area = (size_t)c->hk * s->opt->rank * c->d;
+  double *p = s->work + s->workers * desk_size(s);
+  return (struct work){ .table_q = p, .table_k = p + table, .mk = p + 2 * table, .p = p + 2 * table + area, .mu = p + 2 * table + 2 * area };
+}
+
+static struct desk desk_of(const struct gram_shape *s, uint32_t worker) {
+  size_t d = s->core->d, square = d * d, area = d * s->opt->rank;
+  double *p = s->work + worker * desk_size(s);
+  struct desk k = { .gq = p, .gk = p + square };
   p += 2 * square;
-  w.mq = p, w.mk = p + area, w.bq = p + 2 * area, w.bk = p + 3 * area;
-  p += 4 * area;
-  w.mu = p, w.weight = p + (size_t)c->hk * c->d, w.rest = w.weight + c->d;
-  return w;
+  k.mq = p, k.bq = p + area;
+  p += 2 * area;
+  k.weight = p, k.mean = p + d, k.rest = p + 2 * d;
+  return k;
 }
 
 /* ---- set-up */
@@ -118,14 +128,17 @@ enum lrqk_status gram_shape_init(struct gram_shape *s, struct attn_core *c, cons
   bool on = o->mean_key == LRQK_MEAN_KEY_ON;
   TRY(pool_alloc(&s->coefs, &s->pool, blocks * (on ? ceil_div(s->fast, 2) + 1 : 1) * 16));
   if (on) TRY(pool_alloc(&s->mean, &s->pool, blocks * BLOCK * 4));
+  s->workers = parallel_workers(c->hk);
   s->work = mem_alloc(work_size(s), sizeof *s->work);
-  if (!s->work) return fail(&c->dev->log, LRQK_MEMORY, "cannot allocate the workspace of the factors (%zu bytes)", work_size(s) * 8);
+  s->status = mem_alloc(c->hk, sizeof *s->status);
+  if (!s->work || !s->status) return fail(&c->dev->log, LRQK_MEMORY, "cannot allocate the workspace of the factors (%zu bytes)", work_size(s) * 8);
   uint64_t most = sum_floats(c) > map_floats(c, o->rank) ? sum_floats(c) : map_floats(c, o->rank);
   return buffer_create(&s->staging, c->dev, PLACE_STAGING, most * 4, "sums and maps");
 }
 
 void gram_shape_destroy(struct gram_shape *s) {
   mem_free(s->work);
+  mem_free(s->status);
   buffer_destroy(&s->staging);
   if (s->pool.dev) pool_destroy(&s->pool);
   if (s->kept.dev) pool_destroy(&s->kept);
@@ -188,25 +201,36 @@ static void mean_key(const struct gram_shape *s, const float *sum, uint32_t l, d
     mu[s->pairs.neox ? p : 2 * p] = mu[s->pairs.neox ? p + rot / 2 : 2 * p + 1] = 0;
 }
 
-/* The averaged Grams of all heads, and their mean keys, of the magnitude that RoPE gives them. */
-static void averages(const struct gram_shape *s, const struct work *w, const float *sum, uint32_t l) {
+static double trace(const double *gram, uint32_t d) {
+  double sum = 0;
+  for (uint32_t i = 0; i < d; i++) sum += gram[(size_t)i * d + i];
+  return sum;
+}
+
+/* Adds the same energy in all directions. */
+static void add_noise(double *gram, double energy, uint32_t d) {
+  for (uint32_t i = 0; i < d; i++) gram[(size_t)i * d + i] += fmax(energy / d, 1e-20);
+}
+
+/* The averaged Grams of a head, with `noise` of their energy added, and what is taken apart of its mean key, of the magnitude that RoPE gives them. */
+static void averages(const struct gram_shape *s, const struct work *w, const struct desk *k, const float *sum, uint32_t l, uint32_t h,
+                     double noise) {
   const struct attn_core *c = s->core;
   uint32_t d = c->d;
   uint64_t all = block_floats(c), one = all / c->hk;
-  const float *sum_k = sum + 2 * all;
-  double mean[HEAD_SIZE_MAX];
-  for (uint32_t h = 0; h < c->hk; h++) {
-    double *gq = w->gq + (size_t)h * d * d, *gk = w->gk + (size_t)h * d * d, *mu = w->mu + (size_t)h * d;
-    unpack(gq, sum + h * one, d);
-    unpack(gk, sum + all + h * one, d);
-    mean_key(s, sum_k + (size_t)h * d, l, mean, mu);
-    rotate_centre(gk, mean, mu, l, d);
-    magnify(gq, c->hp);
-    magnify(gk, c->hp);
-    for (uint32_t i = 0; i < c->hp->rope_dims; i++) mu[i] *= c->hp->rope.magnitude;
-    rotate_average(gq, gq, &s->pairs, w->table_q);
-    rotate_average(gk, gk, &s->pairs, w->table_k);
-  }
+  double *mu = w->mu + (size_t)h * d;
+  unpack(k->gq, sum + h * one, d);
+  unpack(k->gk, sum + all + h * one, d);
+  double energy_k = trace(k->gk, d);   /* with the mean */
+  mean_key(s, sum + 2 * all + (size_t)h * d, l, k->mean, mu);
+  rotate_centre(k->gk, k->mean, mu, l, d);
+  add_noise(k->gq, noise * trace(k->gq, d), d);
+  add_noise(k->gk, noise * energy_k, d);
+  magnify(k->gq, c->hp);
+  magnify(k->gk, c->hp);
+  for (uint32_t i = 0; i < c->hp->rope_dims; i++) mu[i] *= c->hp->rope.magnitude;
+  rotate_average(k->gq, k->gq, &s->pairs, w->table_q);
+  rotate_average(k->gk, k->gk, &s->pairs, w->table_k);
 }
 
 /* x'Gx */
@@ -226,20 +250,42 @@ static void balance(double *mk, double *p, const double *gq, const double *gk, u
   }
 }
 
-static enum lrqk_status solve(const struct gram_shape *s, const struct work *w, uint32_t l) {
-  const struct attn_core *c = s->core;
-  const struct factor_options o = solver_options(s, l);
-  uint32_t d = c->d, r = o.r, coord[HEAD_SIZE_MAX];
-  for (uint32_t h = 0; h < c->hk; h++) {   /* head by head: each has a stop rule of its own */
-    double *gq = w->gq + (size_t)h * d * d, *gk = w->gk + (size_t)h * d * d;
-    size_t at = (size_t)h * r * d;
-    for (uint32_t i = 0; i < d; i++) w->weight[i] = gq[(size_t)i * d + i] * gk[(size_t)i * d + i];
-    factor_topcol(coord, w->weight, d, r);
-    struct factor_head head = { .gq = gq, .gk = gk, .start.coord = coord, .mq = w->mq + at, .mk = w->mk + at, .bq = w->bq + at,
-                                .bk = w->bk + at };
-    TRY(factor_solve(&c->dev->log, &o, &head, 1, w->rest, NULL));
-    for (uint32_t i = 0; i < r; i++) balance(head.mk + (size_t)i * d, head.bk + (size_t)i * d, gq, gk, d);
+struct solving { const struct gram_shape *s; struct work w; const float *sum; uint32_t l; };
+
+/* The maps of head h from its averaged Grams: head by head, each has a stop rule of its own. */
+static enum lrqk_status try_head(const struct solving *a, uint32_t h, const struct desk *k) {
+  const struct factor_options o = solver_options(a->s, a->l);
+  const struct log silent = { 0 };   /* the caller reports: a log function is called by one thread */
+  uint32_t d = o.d, coord[HEAD_SIZE_MAX];
+  size_t at = (size_t)h * o.r * d;
+  for (uint32_t i = 0; i < d; i++) k->weight[i] = k->gq[(size_t)i * d + i] * k->gk[(size_t)i * d + i];
+  factor_topcol(coord, k->weight, d, o.r);
+  struct factor_head head = { .gq = k->gq, .gk = k->gk, .start.coord = coord, .mq = k->mq, .mk = a->w.mk + at, .bq = k->bq, .bk = a->w.p + at };
+  TRY(factor_solve(&silent, &o, &head, 1, k->rest, NULL));
+  for (uint32_t i = 0; i < o.r; i++) balance(head.mk + (size_t)i * d, head.bk + (size_t)i * d, k->gq, k->gk, d);
+  return LRQK_OK;
+}
+
+/* Sums in fp32 are right to a millionth of their size at best, and where a text varies less (one token again and again) what is
+ * left without the mean is an error of either sign: then it is drowned in noise. */
+static void solve_head(void *ud, uint32_t h, uint32_t worker) {
+  const struct solving *a = ud;
+  struct desk k = desk_of(a->s, worker);
+  enum lrqk_status st = LRQK_CHECK;
+  for (double noise = 1e-7; st == LRQK_CHECK && noise < 1; noise *= 10) {
+    averages(a->s, &a->w, &k, a->sum, a->l, h, noise);
+    st = try_head(a, h, &k);
   }
+  a->s->status[h] = st;
+}
+
+static enum lrqk_status solve(const struct gram_shape *s, const struct work *w, const float *sum, uint32_t l) {
+  const struct attn_core *c = s->core;
+  struct solving a = { .s = s, .w = *w, .sum = sum, .l = l };
+  parallel_for(c->hk, s->workers, solve_head, &a);
+  for (uint32_t h = 0; h < c->hk; h++)
+    if (s->status[h] != LRQK_OK)
+      return fail(&c->dev->log, s->status[h], "factors of KV head %u: its Gram matrices over %u tokens are not finite and positive semidefinite", h, l);
   return LRQK_OK;
 }
 
@@ -256,12 +302,11 @@ static enum lrqk_status make_maps(const struct gram *g, struct gram_shape *s, ui
     rotate_table(w.table_k, &s->pairs, 0, (uint64_t)l + s->opt->horizon);
     s->solved_at = l;
   }
-  averages(s, &w, s->staging->map, l);
-  TRY(solve(s, &w, l));
+  TRY(solve(s, &w, s->staging->map, l));
   float *out = s->staging->map;
   for (size_t i = 0; i < area; i++) {
     out[i] = (float)w.mk[i];
-    out[area + i] = (float)w.bk[i];
+    out[area + i] = (float)w.p[i];
   }
   for (size_t i = 0; i < (size_t)c->hk * c->d; i++) out[2 * area + i] = (float)w.mu[i];
   device_copy(c->dev, g->map, (struct view){ s->staging, 0, map_floats(c, s->opt->rank) * 4 });

@@ -20,7 +20,9 @@ struct gram_shape {
   struct view ab, coefs, mean;    /* [Hq][d]; [Hq][blocks][ceil(fast/2) + 1] float4, slow: [1]; on: [Hq][64*blocks] float */
   struct buffer *staging;         /* sums on their way to the solver, maps on theirs back */
   struct rotate_pairs pairs;
-  double *work;                   /* the solver's */
+  double *work;                   /* the solver's, for so many workers at a time */
+  uint32_t workers;
+  enum lrqk_status *status;       /* [hk] of the solved heads */
   uint32_t solved_at;             /* tokens that the averages of `work` are for, 0: none */
   struct pool pool, kept;         /* tables and scratch; what mark keeps, and pending rows: host-visible */
 };
