@@ -16,6 +16,12 @@
     BARRIER();                                                                  \
   }
 
+// cap * tanh(x / cap), from one exp that cannot overflow.
+float capped(float x, float cap) {
+  float e = exp(RK_ABS(x) * (-2.0f / cap)), y = cap * (1.0f - e) / (1.0f + e);
+  return x < 0.0f ? -y : y;
+}
+
 // float -> half, to nearest, ties to even, in integer arithmetic.  packHalf2x16 may round either way (lavapipe truncates),
 // so whatever is stored goes through this one and has the same bits everywhere (base/half.h is the same in C).
 // A denormal result comes from one float addition, which rounds to even on every target.

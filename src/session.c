@@ -119,13 +119,13 @@ static enum lrqk_status check_ids(const lrqk_session *s, const int32_t *ids, siz
 }
 
 static void mark(lrqk_session *s) {
-  if (s->attention->ops->mark) s->attention->ops->mark(s->attention);
+  attention_mark(s->attention);
   s->marked = s->length;
   s->has_mark = true;
 }
 
 static enum lrqk_status rewind_to_mark(lrqk_session *s) {
-  if (s->attention->ops->rewind) s->attention->ops->rewind(s->attention, s->marked);
+  attention_rewind(s->attention, s->marked);
   s->length = s->marked;
   TRY(device_submit(s->engine->dev, NULL));
   return device_wait(s->engine->dev, 0);
@@ -172,7 +172,7 @@ enum lrqk_status lrqk_session_copy(lrqk_session *to, lrqk_session *from) {
   if (to->length) return fail(log, LRQK_USAGE, "a session is copied to one without tokens, this one has %u", to->length);
   if (!attention_can_lend(from->attention, to->attention))
     return fail(log, LRQK_USAGE, "only a session of policy lrqk without dense layers, with option lend or the same proxy, can be copied");
-  to->attention->ops->adopt(to->attention, from->attention, from->length);
+  attention_adopt(to->attention, from->attention, from->length);
   TRY(device_submit(to->engine->dev, NULL));
   TRY(device_wait(to->engine->dev, 0));
   to->length = from->length;
@@ -201,7 +201,7 @@ uint64_t lrqk_session_length(const lrqk_session *s) { return s->length; }
 
 enum lrqk_status lrqk_session_stats(lrqk_session *s, struct lrqk_cache_stats *out) {
   struct attention_stats st;
-  TRY(s->attention->ops->stats(s->attention, &st));
+  TRY(attention_stats(s->attention, &st));
   const struct attn_core *c = &s->attention->core;
   *out = (struct lrqk_cache_stats){ .policy = s->attention->opt.policy, .device_bytes = st.device_bytes, .host_bytes = st.host_bytes,
                                     .full_bytes = (uint64_t)c->hp->n_layers * c->n_ctx * c->token_bytes, .decoded = s->decoded,

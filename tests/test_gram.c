@@ -27,7 +27,7 @@ struct rig {
 static void rig_open(struct rig *r, struct device *dev, bool neox, uint32_t rank, enum lrqk_mean_key mean, double magnitude) {
   memset(r, 0, sizeof *r);
   r->hp = (struct hparams){ .n_layers = 1, .n_embd = 96, .n_ff = 64, .n_heads = HK * G, .n_kv_heads = HK, .head_size = D, .rope_dims = D,
-                            .rope_neox = neox, .rope_base = 10000, .rms_eps = 1e-5f, .n_vocab = 32, .n_ctx = 512 };
+                            .rope_neox = neox, .attn_scale = 1 / sqrtf(D), .rope_base = 10000, .rms_eps = 1e-5f, .n_vocab = 32, .n_ctx = 512 };
   r->hp.rope.magnitude = magnitude;
   for (uint32_t p = 0; p < D / 2; p++) r->hp.rope.inv_freq[p] = pow(10000, -2.0 * p / D);
   r->o = lrqk_cache_defaults();

@@ -87,7 +87,7 @@ static const struct wrong_key {
   double value;
   const char *text, *what, *expected;
 } wrong_keys[] = {
-  { "general.architecture", TEXT, 0, "qwen2", "\"qwen2\"", "supported: llama" },
+  { "general.architecture", TEXT, 0, "gptneox", "\"gptneox\"", "supported: llama, mistral, qwen2, qwen3, phi3, gemma, gemma2, gemma3" },
   { "general.architecture", U32, 1, NULL, "u32", "expected string" },
   { "general.architecture", GONE, 0, NULL, "missing", "expected" },
   { "llama.block_count", GONE, 0, NULL, "missing", "expected" },
@@ -134,8 +134,8 @@ static const struct wrong_key {
   { "llama.context_length", U32, 0, NULL, "is 0", "expected 1 to" },
   { "llama.context_length", U32, 4294967295.0, NULL, "is 4294967295", "expected 1 to" },
   { "llama.vocab_size", U32, 31, NULL, "is 31", "expected 32" },
-  { "llama.rope.scaling.type", TEXT, 0, "longrope", "\"longrope\"", "expected none, linear or yarn" },
-  { "llama.rope.scaling.type", TEXT, 0, "", "\"\"", "expected none, linear or yarn" },
+  { "llama.rope.scaling.type", TEXT, 0, "su", "\"su\"", "expected none, linear, yarn or longrope" },
+  { "llama.rope.scaling.type", TEXT, 0, "", "\"\"", "expected none, linear, yarn or longrope" },
   { "llama.rope.scaling.type", U32, 1, NULL, "u32", "expected string" },
   { "llama.rope.scaling.factor", F32, -4, NULL, "is -4", "expected a number of at least 0" },
   { "llama.rope.scaling.factor", F32, NAN, NULL, "nan", "expected a finite number" },
@@ -208,7 +208,7 @@ static const struct wrong_tensor {
   { "output_norm.weight", "output_norm.weight", 26, 1, d64, 256,
     "type I32 of tensor output_norm.weight cannot be dequantised", "expected" },
   { NULL, "output.weight", TYPE_Q5_0, 2, d64x32, 1408, "type Q5_0 of tensor output.weight", "expected one of" },
-  { NULL, "blk.0.attn_q.bias", TYPE_F32, 1, d64, 256, "tensor blk.0.attn_q.bias is not used here", "expected only" },
+  { NULL, "blk.0.attn_sub_norm.weight", TYPE_F32, 1, d64, 256, "tensor blk.0.attn_sub_norm.weight is not used here", "expected only" },
   { NULL, "rope_freqs.weight", TYPE_F32, 1, d64, 256, "tensor rope_freqs.weight is [64, 1]", "expected [8]" },
   { NULL, "rope_freqs.weight", TYPE_F32, 1, d8, 32, "tensor rope_freqs.weight holds 0", "expected numbers above 0" },
   { NULL, "rope_freqs.weight", TYPE_F16, 1, d8, 16, "tensor rope_freqs.weight is of type F16", "expected F32" },
@@ -327,7 +327,7 @@ START_TEST(angles_of_a_position) {
   writer_string(&w, "llama.rope.scaling.type", "yarn");
   writer_f32(&w, "llama.rope.scaling.factor", 4);
   ck_assert_msg(check_writer(&w, &hp) == LRQK_OK, "%s", captured.text);
-  rope_row(&hp, 1234567, cs);
+  rope_row(&hp, &hp.rope, 1234567, cs);
   for (int p = 0; p < 8; p++) {
     double angle = 1234567 * hp.rope.inv_freq[p], m = hp.rope.magnitude;
     ck_assert(p < 5 ? fabs(cs[2 * p] - m * cos(angle)) < 1e-7 && fabs(cs[2 * p + 1] - m * sin(angle)) < 1e-7

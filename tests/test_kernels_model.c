@@ -39,7 +39,7 @@ START_TEST(elementwise) {
 }
 END_TEST
 
-START_TEST(silu_mul) {
+START_TEST(gate_mul) {
   static const uint32_t shapes[][2] = { { 1, 1 }, { 1, 5 }, { 3, 16 }, { 7, 65 }, { 64, 384 } };
   for (size_t i = 0; i < LEN(shapes); i++) {
     uint32_t rows = shapes[i][0], ff = shapes[i][1] * 4, n4 = rows * ff / 4;
@@ -54,10 +54,10 @@ START_TEST(silu_mul) {
       }
     for (uint32_t gy = 1; gy <= 3; gy += 2) {
       harness_case("rows %u, ff %u, %u rows of workgroups", rows, ff, gy);
-      struct silu_mul_params p = { .n4 = n4, .ff4 = ff / 4 };
+      struct gate_mul_params p = { .n4 = n4, .ff4 = ff / 4 };
       HARNESS_RUN(KERNEL_SILU_MUL, SPEC(64), GROUPS(ceil_div(ceil_div(n4, 64), gy), gy, 1), &p,
                   IN(gu, (uint64_t)rows * ff * 8), OUT(ARG_NMSE, (uint64_t)n4 * 16, WITH_EXP, y));
-      nmse_check(y, want, (size_t)n4 * 4, EXACT_MATHS, "host silu_mul");
+      nmse_check(y, want, (size_t)n4 * 4, EXACT_MATHS, "host gate_mul");
     }
   }
 }
@@ -471,7 +471,7 @@ int main(void) {
   tcase_add_checked_fixture(c, harness_fresh, NULL);
   tcase_add_test(c, harness_sees_differences);
   tcase_add_test(c, elementwise);
-  tcase_add_test(c, silu_mul);
+  tcase_add_test(c, gate_mul);
   tcase_add_test(c, rms_norm);
   tcase_add_loop_test(c, rope, 0, 22);
   tcase_add_loop_test(c, matmul, 0, (int)(LEN(formats) * LEN(products)));

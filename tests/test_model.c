@@ -192,7 +192,7 @@ START_TEST(any_bits_are_kept) {
   for (uint32_t g = 0, step = 1; g < groups; g += step, step = 2) {     /* as load_part does, a piece begins with its group */
     uint32_t n = groups - g < step ? groups - g : step;
     const struct repack_planes piece = { q + repack_q_bytes(t, ROWS, a->k, g), scale + repack_scale_bytes(t, ROWS, g), ROWS };
-    repack_rows(t, &piece, SKIP, file, row_bytes, N, a->k, g, n);
+    repack_rows(t, &piece, SKIP, file + g * (t->group / in->block * in->bytes), row_bytes, N, a->k, g, n);
   }
   const struct linear_part part = { .kernel = t->kernel, .rows = ROWS };
   for (uint32_t r = 0; r < ROWS; r++) {

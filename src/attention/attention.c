@@ -59,6 +59,7 @@ enum lrqk_status attention_open(struct attention **out, struct device *dev, cons
   a->opt = *opt;
   enum lrqk_status s = opt->policy == LRQK_POLICY_LRQK ? check_lrqk(&a->opt, dev, hp, n_ctx) : LRQK_OK;
   if (s == LRQK_OK) s = attn_core_init(&a->core, dev, hp, n_ctx, step);
+  if (s == LRQK_OK) s = windows_init(&a->windows, &a->core);
   if (s == LRQK_OK) s = ops->init(a);
   if (s != LRQK_OK) { attention_close(a); return s; }
   *out = a;
@@ -68,6 +69,7 @@ enum lrqk_status attention_open(struct attention **out, struct device *dev, cons
 void attention_close(struct attention *a) {
   if (!a) return;
   a->ops->destroy(a);
+  windows_destroy(&a->windows);
   attn_core_destroy(&a->core);
   mem_free(a);
 }
@@ -80,9 +82,55 @@ void attention_step(struct attention *a, uint32_t t, uint32_t *words) {
   if (a->ops->step) a->ops->step(a, t, words);
 }
 
+static bool windowed(const struct attention *a, uint32_t layer) { return layer_is_windowed(a->core.hp, layer); }
+
+void attention_prefill_begin(struct attention *a, uint32_t layer, uint32_t l0) {
+  if (a->ops->prefill_begin && !windowed(a, layer)) a->ops->prefill_begin(a, layer, l0);
+}
+
+void attention_prefill(struct attention *a, uint32_t layer, struct view qkv, struct view cs, uint32_t t0, uint32_t m, struct view y) {
+  if (windowed(a, layer)) windows_prefill(&a->windows, &a->core, layer, qkv, cs, t0, m, y);
+  else a->ops->prefill(a, layer, qkv, cs, t0, m, y);
+}
+
+void attention_prefill_end(struct attention *a, uint32_t layer, uint32_t l) {
+  if (a->ops->prefill_end && !windowed(a, layer)) a->ops->prefill_end(a, layer, l);
+}
+
+void attention_decode(struct attention *a, uint32_t layer, struct view qkv, struct view cs, struct view y) {
+  if (windowed(a, layer)) windows_decode(&a->windows, &a->core, layer, a->t, qkv, cs, y);
+  else a->ops->decode(a, layer, qkv, cs, y);
+}
+
+void attention_mark(struct attention *a) {
+  windows_mark(&a->windows);
+  if (a->ops->mark) a->ops->mark(a);
+}
+
+void attention_rewind(struct attention *a, uint32_t l) {
+  windows_rewind(&a->windows);
+  if (a->ops->rewind) a->ops->rewind(a, l);
+}
+
+void attention_adopt(struct attention *a, struct attention *from, uint32_t l) {
+  windows_adopt(&a->windows, &from->windows);
+  a->ops->adopt(a, from, l);
+}
+
+enum lrqk_status attention_stats(struct attention *a, struct attention_stats *out) {
+  TRY(a->ops->stats(a, out));
+  out->device_bytes += windows_bytes(&a->windows);
+  out->host_bytes += windows_bytes(&a->windows);
+  return LRQK_OK;
+}
+
+const struct kv_rows *attention_rows(struct attention *a, uint32_t layer) {
+  return windowed(a, layer) ? &a->windows.layer[layer] : a->ops->rows(a, layer);
+}
+
 bool attention_can_lend(const struct attention *a, const struct attention *to) {
   bool dense = false;
-  for (uint32_t i = 0; i < a->core.hp->n_layers; i++) dense = dense || attention_is_dense(&a->opt, i);
+  for (uint32_t i = 0; i < a->core.hp->n_layers; i++) dense = dense || (attention_is_dense(&a->opt, i) && !windowed(a, i));
   bool sums = (a->opt.lend && to->opt.proxy != LRQK_PROXY_PAPER) || to->ops != &attention_lrqk || a->opt.proxy == to->opt.proxy;
   return a->ops == &attention_lrqk && !dense && sums;
 }

@@ -4,13 +4,14 @@
 #ifndef ATTENTION_ATTENTION_H
 #define ATTENTION_ATTENTION_H
 
-#include "attention/core.h"
+#include "attention/window.h"
 
 struct attention;
 
 struct attention_stats { uint64_t device_bytes, host_bytes, bus_bytes, chosen, misses; };
 
-/* Calls marked optional may be NULL: the policy has nothing to do there. */
+/* Calls marked optional may be NULL: the policy has nothing to do there.  A policy has the full-attention layers; windowed
+ * ones are attention.c's (window.h), and no call is made for them.  Who calls a policy does so through attention_NAME. */
 struct attention_ops {
   const char *name;
   size_t size;                    /* of the policy's struct, which begins with a struct attention */
@@ -44,6 +45,7 @@ struct attention {
   const struct attention_ops *ops;
   struct attn_core core;
   struct lrqk_cache_options opt;  /* with defaults filled in and limits applied */
+  struct windows windows;
   uint32_t t;                     /* position of the token of this step */
 };
 
@@ -53,6 +55,18 @@ void attention_close(struct attention *a);                /* NULL is fine */
 
 /* Sets a->t and the words of the step buffer for the token at position t. */
 void attention_step(struct attention *a, uint32_t t, uint32_t *words);
+
+/* The calls of attention_ops for any layer, windowed or not. */
+void attention_prefill_begin(struct attention *a, uint32_t layer, uint32_t l0);
+void attention_prefill(struct attention *a, uint32_t layer, struct view qkv, struct view cs, uint32_t t0, uint32_t m, struct view y);
+void attention_prefill_end(struct attention *a, uint32_t layer, uint32_t l);
+void attention_decode(struct attention *a, uint32_t layer, struct view qkv, struct view cs, struct view y);
+void attention_mark(struct attention *a);
+void attention_rewind(struct attention *a, uint32_t l);
+void attention_adopt(struct attention *a, struct attention *from, uint32_t l);
+enum lrqk_status attention_stats(struct attention *a, struct attention_stats *out);
+/* The exact rows of a layer; token t lies at row t % rows->n_ctx.  Of a windowed layer only the newest ones are there. */
+const struct kv_rows *attention_rows(struct attention *a, uint32_t layer);
 
 extern const struct attention_ops attention_full, attention_offload, attention_lrqk;
 

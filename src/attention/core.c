@@ -1,7 +1,5 @@
 #include "attention/core.h"
 
-#include <math.h>
-
 #include "shaders/step.h"
 
 enum {
@@ -57,11 +55,18 @@ enum lrqk_status attn_chunk(uint32_t *chunk, struct device *dev, const struct hp
   return LRQK_OK;
 }
 
+/* Tiles of a prefill call: a ring's keys may be cut by its end, and begin in the middle of a page. */
+static uint32_t most_tiles(const struct attn_core *c) {
+  uint32_t longest = ceil_div(c->n_ctx, c->chunk) * c->chunk;
+  return ceil_div(longest, c->tile) + (c->hp->window ? ceil_div(longest, c->page) + 2 : 0);
+}
+
 enum lrqk_status attn_core_init(struct attn_core *c, struct device *dev, const struct hparams *hp, uint32_t n_ctx, struct view step) {
   TRY(shape(c, dev, hp, n_ctx));
   c->step = step;
-  uint32_t hq = hp->n_heads, tiles = ceil_div(n_ctx, c->tile);
-  c->score_stride = ceil_div(n_ctx, 4) * 4;
+  c->turns = rope_of(hp, n_ctx, false);
+  uint32_t hq = hp->n_heads, tiles = most_tiles(c), longest = ceil_div(n_ctx, c->chunk) * c->chunk;   /* a ring is of whole chunks */
+  c->score_stride = ceil_div(longest, 4) * 4;
   c->max_shares = max_shares(dev) + ceil_div(n_ctx, c->page);
   uint64_t rows = (uint64_t)hq * c->chunk, shares = (uint64_t)hq * c->max_shares;
   uint64_t partial = rows * tiles > shares ? rows * tiles : shares;
@@ -85,26 +90,40 @@ void attn_rope(struct attn_core *c, struct view qkv, struct view cs, uint32_t m,
 }
 
 void attn_rope_rows(struct attn_core *c, struct view qkv, struct view cs, uint32_t t0, uint32_t m, const struct kv_rows *rows) {
-  uint32_t p = t0 / c->page;
-  attn_rope(c, qkv, cs, m, kv_page(rows, p), t0 - p * c->page, false);
+  uint32_t row = t0 % rows->n_ctx, p = row / c->page;
+  attn_rope(c, qkv, cs, m, kv_page(rows, p), row - p * c->page, false);
 }
 
-void attn_prefill(struct attn_core *c, const struct kv_rows *rows, uint32_t t0, uint32_t m, struct view y) {
-  uint32_t l = t0 + m, tiles = ceil_div(l, c->tile), d4 = c->d / 4, group_rows = m * c->g, lane = c->qk->spec[0];
+/* The keys of a tile begin with token key0, at row t0 of a page. */
+struct tile { uint32_t key0, n, page, t0; };
+
+/* The tile of tokens from `key` on, of l: no longer than a tile, a page and the ring allow. */
+static struct tile tile_at(const struct attn_core *c, const struct kv_rows *rows, uint32_t key, uint32_t l) {
+  uint32_t row = key % rows->n_ctx, page = row / c->page, t0 = row - page * c->page;
+  uint32_t n = min_u32(min_u32(c->tile, l - key), min_u32(c->page - t0, rows->n_ctx - row));
+  return (struct tile){ key, n, page, t0 };
+}
+
+void attn_prefill(struct attn_core *c, const struct kv_rows *rows, uint32_t window, uint32_t t0, uint32_t m, struct view y) {
+  uint32_t l = t0 + m, first = window && t0 >= window ? t0 - window + 1 : 0, tiles = 0, d4 = c->d / 4, group_rows = m * c->g;
+  uint32_t lane = c->qk->spec[0];
   if (c->rows_only) return;
-  for (uint32_t i = 0; i < tiles; i++) {
-    uint32_t key0 = i * c->tile, n = min_u32(c->tile, l - key0), sstr = ceil_div(n, 4) * 4, page = key0 / c->page;
-    int32_t pos0 = (int32_t)t0 - (int32_t)key0;
-    struct view kv = kv_page(rows, page);
-    struct attn_qk_params qk = { .m = group_rows, .n = n, .t0 = key0 - page * c->page, .kstr = c->hk * d4, .hstr = d4, .g = c->g, .pos0 = pos0,
-                                 .sstr = sstr, .scale = 1.0f / sqrtf((float)c->d) };
-    DISPATCH(c->dev, c->qk, ceil_div(n, lane * 4), ceil_div(group_rows, 8), c->hk, &qk, c->q, kv, c->s);
-    struct attn_softmax_params sm = { .rows = c->hk * group_rows, .m = group_rows, .n = n, .sstr = sstr, .g = c->g, .pos0 = pos0, .shares = tiles,
-                                      .share = i };
+  for (uint32_t key = first; key < l; tiles++) key += tile_at(c, rows, key, l).n;
+  for (uint32_t i = 0, key = first; i < tiles; i++) {
+    struct tile t = tile_at(c, rows, key, l);
+    uint32_t sstr = ceil_div(t.n, 4) * 4;
+    int32_t pos0 = (int32_t)t0 - (int32_t)key;
+    struct view kv = kv_page(rows, t.page);
+    struct attn_qk_params qk = { .m = group_rows, .n = t.n, .t0 = t.t0, .kstr = c->hk * d4, .hstr = d4, .g = c->g, .pos0 = pos0, .sstr = sstr,
+                                 .scale = c->hp->attn_scale, .cap = c->hp->attn_cap };
+    DISPATCH(c->dev, c->qk, ceil_div(t.n, lane * 4), ceil_div(group_rows, 8), c->hk, &qk, c->q, kv, c->s);
+    struct attn_softmax_params sm = { .rows = c->hk * group_rows, .m = group_rows, .n = t.n, .sstr = sstr, .g = c->g, .pos0 = pos0,
+                                      .shares = tiles, .share = i, .window = window };
     DISPATCH(c->dev, c->softmax, ceil_div(sm.rows, lane), 1, 1, &sm, c->s, c->p, c->ml);
-    struct attn_pv_params pv = { .m = group_rows, .hk = c->hk, .n = n, .t0 = qk.t0, .kstr = qk.kstr, .hstr = qk.hstr, .sstr = sstr, .g = c->g,
+    struct attn_pv_params pv = { .m = group_rows, .hk = c->hk, .n = t.n, .t0 = t.t0, .kstr = qk.kstr, .hstr = qk.hstr, .sstr = sstr, .g = c->g,
                                  .pos0 = pos0, .shares = tiles, .share = i };
     DISPATCH(c->dev, c->pv, ceil_div(c->hk * ceil_div(group_rows, 8) * (c->d / 8), lane), 1, 1, &pv, c->p, kv, c->o);
+    key += t.n;
   }
   struct attn_merge_params mp = { .m = m, .hk = c->hk, .g = c->g, .d4 = d4, .shares = tiles };
   DISPATCH(c->dev, c->merge, ceil_div(c->hk * group_rows * d4, 64), 1, 1, &mp, c->o, c->ml, y);
@@ -122,16 +141,21 @@ enum lrqk_status attn_decode_init(struct attn_decode *a, struct attn_core *c, ui
   return kernel_get(&a->pv, c->dev, KERNEL_ATTN_DPV, SPEC(small, heads, c->d / 8));
 }
 
-/* One range of rows: scores, then softmax and P.V of its shares.  n0 is the first row, n_at the word that bounds them. */
-static void decode_range(struct attn_core *c, const struct attn_decode *a, struct view kv, uint32_t n_at, uint32_t n0, uint32_t nmax, uint32_t rows,
-                         uint32_t sstr, uint32_t per, uint32_t shares, uint32_t share0, struct view y) {
-  uint32_t lane = a->qk->spec[0], s0 = n_at == STEP_LEN ? n0 : 0;
-  struct attn_dqk_params qk = { .n_at = n_at, .n0 = n0, .nmax = nmax, .kstr = a->kstr, .hstr = a->hstr, .share = a->share, .sstr = sstr, .s0 = s0,
-                                .scale = 1.0f / sqrtf((float)c->d) };
-  DISPATCH(c->dev, a->qk, ceil_div(rows, lane * 4), a->lists, 1, &qk, c->q, kv, c->ds, c->step);
-  struct attn_dpv_params pv = { .n_at = n_at, .n0 = n0, .nmax = nmax, .lists = a->lists, .kstr = a->kstr, .hstr = a->hstr, .share = a->share,
-                                .sstr = sstr, .s0 = s0, .per = per, .shares = shares, .share0 = share0 };
-  DISPATCH(c->dev, a->pv, ceil_div(a->lists * (c->d / 8), lane), ceil_div(rows, per), 1, &pv, c->ds, kv, shares == 1 ? y : c->o, c->ml, c->step);
+/* A range of rows that are attended to: n0 is the first row, n_at the word of step that bounds them, rows how many there are
+ * now; window 0: all, else those of the newest tokens, of a ring. */
+struct range { uint32_t n_at, n0, nmax, rows, window, ring; };
+
+/* Scores, then softmax and P.V of the range's shares. */
+static void decode_range(struct attn_core *c, const struct attn_decode *a, struct view kv, struct range r, uint32_t sstr, uint32_t per,
+                         uint32_t shares, uint32_t share0, struct view y) {
+  uint32_t lane = a->qk->spec[0], s0 = r.n_at == STEP_LEN ? r.n0 : 0;
+  struct attn_dqk_params qk = { .n_at = r.n_at, .n0 = r.n0, .nmax = r.nmax, .kstr = a->kstr, .hstr = a->hstr, .share = a->share, .sstr = sstr,
+                                .s0 = s0, .scale = c->hp->attn_scale, .cap = c->hp->attn_cap, .window = r.window, .ring = r.ring };
+  DISPATCH(c->dev, a->qk, ceil_div(r.rows, lane * 4), a->lists, 1, &qk, c->q, kv, c->ds, c->step);
+  struct attn_dpv_params pv = { .n_at = r.n_at, .n0 = r.n0, .nmax = r.nmax, .lists = a->lists, .kstr = a->kstr, .hstr = a->hstr,
+                                .share = a->share, .sstr = sstr, .s0 = s0, .per = per, .shares = shares, .share0 = share0 };
+  DISPATCH(c->dev, a->pv, ceil_div(a->lists * (c->d / 8), lane), ceil_div(r.rows, per), 1, &pv, c->ds, kv, shares == 1 ? y : c->o, c->ml,
+           c->step);
 }
 
 static void decode_merge(struct attn_core *c, uint32_t shares, struct view y) {
@@ -139,12 +163,13 @@ static void decode_merge(struct attn_core *c, uint32_t shares, struct view y) {
   DISPATCH(c->dev, c->merge, ceil_div(c->hk * c->g * p.d4, 64), 1, 1, &p, c->o, c->ml, y);
 }
 
-void attn_decode_rows(struct attn_core *c, const struct attn_decode *a, const struct kv_rows *rows, uint32_t l, struct view y) {
-  uint32_t per = share_rows(c, l), shares = 0, share0 = 0;
-  for (uint32_t n0 = 0; n0 < l; n0 += c->page) shares += ceil_div(min_u32(c->page, l - n0), per);
-  for (uint32_t n0 = 0; n0 < l; n0 += c->page) {
-    uint32_t n = min_u32(c->page, l - n0);
-    decode_range(c, a, kv_page(rows, n0 / c->page), STEP_LEN, n0, c->page, n, c->score_stride, per, shares, share0, y);
+void attn_decode_rows(struct attn_core *c, const struct attn_decode *a, const struct kv_rows *rows, uint32_t window, uint32_t l, struct view y) {
+  uint32_t held = min_u32(l, rows->n_ctx), per = share_rows(c, held), shares = 0, share0 = 0;
+  for (uint32_t n0 = 0; n0 < held; n0 += c->page) shares += ceil_div(min_u32(c->page, held - n0), per);
+  for (uint32_t n0 = 0; n0 < held; n0 += c->page) {
+    uint32_t n = min_u32(c->page, held - n0);
+    struct range r = { STEP_LEN, n0, min_u32(c->page, rows->n_ctx - n0), n, window, rows->n_ctx };
+    decode_range(c, a, kv_page(rows, n0 / c->page), r, c->score_stride, per, shares, share0, y);
     share0 += ceil_div(n, per);
   }
   if (shares > 1) decode_merge(c, shares, y);
@@ -152,6 +177,6 @@ void attn_decode_rows(struct attn_core *c, const struct attn_decode *a, const st
 
 void attn_decode_active(struct attn_core *c, const struct attn_decode *a, struct view act, uint32_t n, uint32_t max_rows, struct view y) {
   uint32_t per = share_rows(c, max_rows), shares = ceil_div(n, per);
-  decode_range(c, a, act, STEP_ROWS, 0, max_rows, n, ceil_div(max_rows, 4) * 4, per, shares, 0, y);
+  decode_range(c, a, act, (struct range){ STEP_ROWS, 0, max_rows, n, 0, 0 }, ceil_div(max_rows, 4) * 4, per, shares, 0, y);
   if (shares > 1) decode_merge(c, shares, y);
 }

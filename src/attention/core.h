@@ -9,6 +9,7 @@
 struct attn_core {
   struct device *dev;
   const struct hparams *hp;
+  const struct rope *turns;       /* of full-attention layers in this context */
   uint32_t hk, g, d;              /* KV heads, query heads per KV head, head size */
   uint32_t n_ctx, chunk;          /* tokens of the context; the most of one prefill call */
   uint32_t tile;                  /* keys of a prefill tile: divides a page */
@@ -41,15 +42,17 @@ void attn_core_destroy(struct attn_core *c);
 
 /* qkv [m][(Hq + 2Hk)*d] -> core->q, and KV rows from row0 (use_step: row0 + position of the new token) of kv. */
 void attn_rope(struct attn_core *c, struct view qkv, struct view cs, uint32_t m, struct view kv, uint32_t row0, bool use_step);
-/* The same into the rows of tokens t0 .. t0 + m of a layer, which lie in one page. */
+/* The same into the rows of tokens t0 .. t0 + m of a layer, which lie in one page.  Here and below token t lies at row
+ * t % rows->n_ctx. */
 void attn_rope_rows(struct attn_core *c, struct view qkv, struct view cs, uint32_t t0, uint32_t m, const struct kv_rows *rows);
 
-/* y [m][Hq*d]: causal attention of the m queries in core->q at positions t0.. over rows 0 .. t0 + m. */
-void attn_prefill(struct attn_core *c, const struct kv_rows *rows, uint32_t t0, uint32_t m, struct view y);
+/* y [m][Hq*d]: causal attention of the m queries in core->q at positions t0.. over tokens 0 .. t0 + m, each query over the
+ * newest `window` ones; 0: over all. */
+void attn_prefill(struct attn_core *c, const struct kv_rows *rows, uint32_t window, uint32_t t0, uint32_t m, struct view y);
 
 enum lrqk_status attn_decode_init(struct attn_decode *a, struct attn_core *c, uint32_t sets, uint32_t kstr, uint32_t hstr);
-/* y [Hq*d]: the query in core->q over all l rows of a layer. */
-void attn_decode_rows(struct attn_core *c, const struct attn_decode *a, const struct kv_rows *rows, uint32_t l, struct view y);
+/* y [Hq*d]: the query in core->q over the newest `window` of l tokens; 0: over all. */
+void attn_decode_rows(struct attn_core *c, const struct attn_decode *a, const struct kv_rows *rows, uint32_t window, uint32_t l, struct view y);
 /* ... over the first n rows of each set of act, n being also at step[STEP_ROWS]; max_rows bounds it. */
 void attn_decode_active(struct attn_core *c, const struct attn_decode *a, struct view act, uint32_t n, uint32_t max_rows, struct view y);
 

@@ -12,14 +12,14 @@ struct full {
 
 void dense_prefill(struct attn_core *c, const struct kv_rows *rows, struct view qkv, struct view cs, uint32_t t0, uint32_t m, struct view y) {
   attn_rope_rows(c, qkv, cs, t0, m, rows);
-  attn_prefill(c, rows, t0, m, y);
+  attn_prefill(c, rows, 0, t0, m, y);
 }
 
 void dense_decode(struct attn_core *c, const struct attn_decode *all, const struct kv_rows *rows, uint32_t t, struct view qkv, struct view cs,
                   struct view y) {
   uint32_t p = t / c->page;
   attn_rope(c, qkv, cs, 1, kv_page(rows, p), 0u - p * c->page, true);
-  attn_decode_rows(c, all, rows, t + 1, y);
+  attn_decode_rows(c, all, rows, 0, t + 1, y);
 }
 
 static enum lrqk_status full_init(struct attention *a) {
@@ -28,7 +28,7 @@ static enum lrqk_status full_init(struct attention *a) {
   f->layers = mem_alloc(c->hp->n_layers, sizeof *f->layers);
   if (!f->layers) return fail(&c->dev->log, LRQK_MEMORY, "cannot allocate the list of %u KV layers", c->hp->n_layers);
   for (uint32_t i = 0; i < c->hp->n_layers; i++)
-    TRY(kv_rows_init(&f->layers[i], c->dev, PLACE_DEVICE, c->n_ctx, c->page, c->token_bytes, "KV rows of a layer"));
+    if (!layer_is_windowed(c->hp, i)) TRY(kv_rows_init(&f->layers[i], c->dev, PLACE_DEVICE, c->n_ctx, c->page, c->token_bytes, "KV rows of a layer"));
   return attn_decode_init(&f->all, c, c->hk, c->hk * c->d / 4, c->d / 4);
 }
 
@@ -41,7 +41,8 @@ static void full_destroy(struct attention *a) {
 static const struct kv_rows *full_rows(struct attention *a, uint32_t layer) { return &((struct full *)a)->layers[layer]; }
 
 static void full_adopt(struct attention *a, struct attention *from, uint32_t l) {
-  for (uint32_t i = 0; i < a->core.hp->n_layers; i++) kv_rows_copy(full_rows(a, i), from->ops->rows(from, i), 0, l);
+  for (uint32_t i = 0; i < a->core.hp->n_layers; i++)
+    if (!layer_is_windowed(a->core.hp, i)) kv_rows_copy(full_rows(a, i), from->ops->rows(from, i), 0, l);
 }
 
 static void full_prefill(struct attention *a, uint32_t layer, struct view qkv, struct view cs, uint32_t t0, uint32_t m, struct view y) {

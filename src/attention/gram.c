@@ -106,7 +106,7 @@ static enum lrqk_status make_turn(struct gram_shape *s) {
 static void rope_pairs(struct gram_shape *s) {
   const struct hparams *hp = s->core->hp;
   s->pairs = (struct rotate_pairs){ .d = hp->head_size, .rot = hp->rope_dims, .neox = hp->rope_neox };
-  s->pairs.inv_freq = hp->rope.inv_freq;
+  s->pairs.inv_freq = s->core->turns->inv_freq;
   for (uint32_t p = 0; p < hp->rope_dims / 2; p++)
     if (s->pairs.inv_freq[p] * (HALF_BLOCK - 0.5) > SLOW) s->fast = p + 1;
 }
@@ -184,10 +184,10 @@ static void unpack(double *out, const float *blocks, uint32_t d) {
 }
 
 /* RoPE multiplies what turns by the magnitude, here before it turns it. */
-static void magnify(double *gram, const struct hparams *hp) {
+static void magnify(double *gram, const struct hparams *hp, double magnitude) {
   for (uint32_t i = 0; i < hp->head_size; i++)
     for (uint32_t j = 0; j < hp->head_size; j++)
-      gram[(size_t)i * hp->head_size + j] *= (i < hp->rope_dims ? hp->rope.magnitude : 1) * (j < hp->rope_dims ? hp->rope.magnitude : 1);
+      gram[(size_t)i * hp->head_size + j] *= (i < hp->rope_dims ? magnitude : 1) * (j < hp->rope_dims ? magnitude : 1);
 }
 
 /* The mean key of a head, and what of it is taken apart. */
@@ -226,9 +226,9 @@ static void averages(const struct gram_shape *s, const struct work *w, const str
   rotate_centre(k->gk, k->mean, mu, l, d);
   add_noise(k->gq, noise * trace(k->gq, d), d);
   add_noise(k->gk, noise * energy_k, d);
-  magnify(k->gq, c->hp);
-  magnify(k->gk, c->hp);
-  for (uint32_t i = 0; i < c->hp->rope_dims; i++) mu[i] *= c->hp->rope.magnitude;
+  magnify(k->gq, c->hp, c->turns->magnitude);
+  magnify(k->gk, c->hp, c->turns->magnitude);
+  for (uint32_t i = 0; i < c->hp->rope_dims; i++) mu[i] *= c->turns->magnitude;
   rotate_average(k->gq, k->gq, &s->pairs, w->table_q);
   rotate_average(k->gk, k->gk, &s->pairs, w->table_k);
 }
@@ -320,7 +320,7 @@ void gram_solve(const struct gram *g, struct gram_shape *s, uint32_t l) { device
 static struct map_proxy_params params(const struct gram_shape *s, uint32_t page) {
   const struct attn_core *c = s->core;
   return (struct map_proxy_params){ .hk = c->hk, .g = c->g, .rot = c->hp->rope_dims, .page = proxy_page_tokens(c, page),
-                                    .page0 = page * c->page, .rw = s->rw, .scale = 1.0f / sqrtf((float)c->d) };
+                                    .page0 = page * c->page, .rw = s->rw, .scale = c->hp->attn_scale };
 }
 
 void gram_build(const struct gram *g, const struct gram_shape *s, const struct proxy *p, const struct kv_rows *rows, uint32_t l) {

@@ -11,10 +11,8 @@
 #include "cache/residency.h"
 #include "shaders/step.h"
 
-#include <math.h>
-
 struct lrqk_layer {
-  bool dense;
+  bool sparse, dense;             /* neither: a windowed layer, which is not of this policy */
   struct kv_rows rows;            /* exact rows: DEVICE in a dense layer, else HOST */
   struct proxy proxy;
   struct view values, values_kept;   /* [hk][d] float: sum of all value rows; kept: as it was at lrqk_mark */
@@ -27,6 +25,7 @@ struct lrqk_layer {
 struct lrqk {
   struct attention base;
   struct lrqk_layer *layers;      /* [L] */
+  uint32_t last;                  /* the last of them that is not windowed */
   struct kv_rows work;            /* DEVICE: the rows of the sparse layer that prefill works on */
   struct attn_decode all, some;   /* over a dense layer, over active rows */
   struct proxy_shape proxies;
@@ -47,7 +46,10 @@ struct lrqk {
 
 static enum lrqk_status layer_init(struct lrqk *f, struct lrqk_layer *y, uint32_t layer) {
   struct attn_core *c = &f->base.core;
+  if (layer_is_windowed(c->hp, layer)) return LRQK_OK;
+  f->last = layer;
   y->dense = attention_is_dense(&f->base.opt, layer);
+  y->sparse = !y->dense;
   if (y->dense) return kv_rows_init(&y->rows, c->dev, PLACE_DEVICE, c->n_ctx, c->page, c->token_bytes, "KV rows of a dense layer");
   TRY(kv_rows_init(&y->rows, c->dev, PLACE_HOST, c->n_ctx, c->page, c->token_bytes, "host KV rows of a layer"));
   TRY(proxy_init(&y->proxy, &f->proxies, c, &f->pool));
@@ -81,7 +83,7 @@ static enum lrqk_status lrqk_init(struct attention *a) {
   bool sparse = false;
   for (uint32_t i = 0; i < c->hp->n_layers; i++) {
     TRY(layer_init(f, &f->layers[i], i));
-    sparse = sparse || !f->layers[i].dense;
+    sparse = sparse || f->layers[i].sparse;
   }
   return sparse ? kv_rows_init(&f->work, c->dev, PLACE_DEVICE, c->n_ctx, c->page, c->token_bytes, "KV rows of the layer in prefill") : LRQK_OK;
 }
@@ -115,7 +117,7 @@ static void add_pending(const struct lrqk *f, struct lrqk_layer *ly) {
 static void lrqk_mark(struct attention *a) {
   struct lrqk *f = (struct lrqk *)a;
   for (uint32_t i = 0; i < a->core.hp->n_layers; i++) {
-    if (f->layers[i].dense) continue;
+    if (!f->layers[i].sparse) continue;
     add_pending(f, &f->layers[i]);
     paper_mark(&f->layers[i].paper, &f->papers);
     proxy_mark(&f->layers[i].proxy, &a->core);
@@ -172,19 +174,20 @@ static void lrqk_prefill_end(struct attention *a, uint32_t layer, uint32_t l) {
   struct lrqk *f = (struct lrqk *)a;
   struct lrqk_layer *ly = &f->layers[layer];
   if (!ly->dense) settle(f, ly, &f->work, l);
-  if (layer + 1 == a->core.hp->n_layers) f->proxied = needs_proxies(f, l);
+  if (layer == f->last) f->proxied = needs_proxies(f, l);
 }
 
 static void lrqk_rewind(struct attention *a, uint32_t l) {
   struct lrqk *f = (struct lrqk *)a;
   for (uint32_t i = 0; i < a->core.hp->n_layers; i++) {
     struct lrqk_layer *ly = &f->layers[i];
-    if (ly->dense) continue;
+    if (!ly->sparse) continue;
     proxy_restore(&ly->proxy, &a->core);
     device_copy(a->core.dev, ly->values, ly->values_kept);
     if (f->grams.sums) gram_restore(&ly->gram, &f->grams);
     ly->pending = 0;
     paper_restore(&ly->paper, &f->papers);
+    ly->pending = 0;
     settle(f, ly, &ly->rows, l);
   }
   f->proxied = needs_proxies(f, l);
@@ -197,9 +200,9 @@ static void lrqk_adopt(struct attention *a, struct attention *from, uint32_t l) 
   struct lrqk *f = (struct lrqk *)a, *lender = (struct lrqk *)from;
   for (uint32_t i = 0; i < a->core.hp->n_layers; i++) {
     struct lrqk_layer *ly = &f->layers[i];
-    add_pending(lender, &lender->layers[i]);
-    kv_rows_copy(&ly->rows, lrqk_rows(from, i), 0, l);
-    if (ly->dense) continue;
+    if (ly->sparse) add_pending(lender, &lender->layers[i]);
+    if (ly->sparse || ly->dense) kv_rows_copy(&ly->rows, lrqk_rows(from, i), 0, l);
+    if (!ly->sparse) continue;
     if (f->proxies.energies) device_copy(a->core.dev, ly->proxy.energy, lender->layers[i].proxy.energy);
     if (f->grams.sums) device_copy(a->core.dev, ly->gram.sum, lender->layers[i].gram.sum);
     if (f->papers.on) device_copy(a->core.dev, ly->paper.sum, lender->layers[i].paper.sum);
@@ -232,7 +235,7 @@ static void append(struct lrqk *f, const struct lrqk_layer *ly, bool proxied) {
   struct token_append_params p = { .d = c->d, .lists = f->actives.lists, .share = f->actives.share, .slots = f->actives.slots,
                                    .page = proxy_page_tokens(c, page), .page0 = page * c->page,
                                    .rank = proxied && f->proxies.pairs ? f->proxies.rank : 0,
-                                   .rw = f->proxies.rw, .scale = 1.0f / sqrtf((float)c->d) };
+                                   .rw = f->proxies.rw, .scale = c->hp->attn_scale };
   struct view tab = f->proxies.pairs ? ly->proxy.tab : c->step;   /* not read without a rank */
   DISPATCH(c->dev, f->append, f->actives.lists, 1, 1, &p, c->q, f->new_row, tab, c->step, ly->active.rows, kv_page(&ly->rows, page),
            ly->proxy.page[page], f->selector.queries);
@@ -302,7 +305,7 @@ static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, st
     attn_decode_active(c, &f->some, ly->active.rows, rows, most, tail ? f->attended : y);
     if (tail) selector_tail(&f->selector, ly->active.list[f->now], f->attended, ly->values, y);
   }
-  if (layer + 1 < c->hp->n_layers) return;
+  if (layer != f->last) return;
   f->proxied = needs_proxies(f, l);
   f->papers.fresh = false;
 }
@@ -317,8 +320,8 @@ static enum lrqk_status lrqk_stats(struct attention *a, struct attention_stats *
   for (uint32_t i = 0; i < c->hp->n_layers; i++) {
     struct lrqk_layer *ly = &f->layers[i];
     *(ly->dense ? &device : &host) += kv_rows_bytes(&ly->rows);
-    if (!ly->dense) host += paper_layer_bytes(&f->papers);
-    for (uint32_t h = 0; !ly->dense && h < f->actives.lists; h += 64) {
+    if (ly->sparse) host += paper_layer_bytes(&f->papers);
+    for (uint32_t h = 0; ly->sparse && h < f->actives.lists; h += 64) {
       uint32_t n = f->actives.lists - h < 64 ? f->actives.lists - h : 64, stat[64][2];   /* 64 lists are one VIEW_ALIGN of counters */
       TRY(device_read(c->dev, stat, (struct view){ ly->active.stat.buf, ly->active.stat.offset + h * 8, n * 8 }, n * 8));
       for (uint32_t j = 0; j < n; j++) {
@@ -336,7 +339,7 @@ static enum lrqk_status lrqk_verify(struct attention *a, uint32_t l, uint64_t *d
   struct lrqk *f = (struct lrqk *)a;
   *differing = 0;
   for (uint32_t i = 0; i < a->core.hp->n_layers; i++)
-    if (!f->layers[i].dense) TRY(active_verify(&f->layers[i].active, &f->actives, f->now, f->count, l, &f->layers[i].rows, differing));
+    if (f->layers[i].sparse) TRY(active_verify(&f->layers[i].active, &f->actives, f->now, f->count, l, &f->layers[i].rows, differing));
   return LRQK_OK;
 }
 

@@ -18,7 +18,7 @@ static enum lrqk_status offload_init(struct attention *a) {
   f->host = mem_alloc(c->hp->n_layers, sizeof *f->host);
   if (!f->host) return fail(&c->dev->log, LRQK_MEMORY, "cannot allocate the list of %u KV layers", c->hp->n_layers);
   for (uint32_t i = 0; i < c->hp->n_layers; i++)
-    TRY(kv_rows_init(&f->host[i], c->dev, PLACE_HOST, c->n_ctx, c->page, c->token_bytes, "host KV rows of a layer"));
+    if (!layer_is_windowed(c->hp, i)) TRY(kv_rows_init(&f->host[i], c->dev, PLACE_HOST, c->n_ctx, c->page, c->token_bytes, "host KV rows of a layer"));
   for (int i = 0; i < 2; i++) TRY(kv_rows_init(&f->work[i], c->dev, PLACE_DEVICE, c->n_ctx, c->page, c->token_bytes, "streamed KV rows"));
   return attn_decode_init(&f->all, c, c->hk, c->hk * c->d / 4, c->d / 4);
 }
@@ -33,7 +33,8 @@ static void offload_destroy(struct attention *a) {
 static const struct kv_rows *offload_rows(struct attention *a, uint32_t layer) { return &((struct offload *)a)->host[layer]; }
 
 static void offload_adopt(struct attention *a, struct attention *from, uint32_t l) {
-  for (uint32_t i = 0; i < a->core.hp->n_layers; i++) kv_rows_copy(offload_rows(a, i), from->ops->rows(from, i), 0, l);
+  for (uint32_t i = 0; i < a->core.hp->n_layers; i++)
+    if (!layer_is_windowed(a->core.hp, i)) kv_rows_copy(offload_rows(a, i), from->ops->rows(from, i), 0, l);
 }
 
 static void offload_prefill_begin(struct attention *a, uint32_t layer, uint32_t l0) {

@@ -319,13 +319,14 @@ static int by_token(const void *a, const void *b) {
 static void weigh(const struct paper_layer *p, const struct paper_shape *s, uint32_t head, const float *q, uint32_t n) {
   struct paper_work *w = s->work;
   uint32_t d = s->core->d, r = s->opt->rank, plane = head / s->heads;
-  double x[HEAD_SIZE_MAX], qh[HEAD_SIZE_MAX], most = -INFINITY, sum = 0;
+  double x[HEAD_SIZE_MAX], qh[HEAD_SIZE_MAX], most = -INFINITY, sum = 0, cap = s->core->hp->attn_cap;
   for (uint32_t i = 0; i < d; i++) x[i] = q[i];
-  for (uint32_t i = 0; i < r; i++) qh[i] = dense_dot(w->mq + ((size_t)plane * r + i) * d, x, d) / sqrt(d);
+  for (uint32_t i = 0; i < r; i++) qh[i] = dense_dot(w->mq + ((size_t)plane * r + i) * d, x, d) * s->core->hp->attn_scale;
   for (uint32_t t = 0; t < n; t++) {
     const uint16_t *a = proxy_of(s, p, plane, t);
     w->score[t] = 0;
     for (uint32_t i = 0; i < r; i++) w->score[t] += qh[i] * half_to_float(a[i]);
+    if (cap > 0) w->score[t] = cap * tanh(w->score[t] / cap);
     most = fmax(most, w->score[t]);
   }
   if (s->per_list == 1) {
@@ -426,7 +427,7 @@ static void send(const struct paper_layer *p, const struct paper_shape *s, const
   float *q = (float *)(void *)out;
   memset(q, 0, proxies_bytes(s));
   for (uint32_t head = 0; head < query_heads(s); head++)
-    for (uint32_t i = 0; i < r; i++) q[(size_t)head * row_values(s) + i] = (float)(s->work->qh[(size_t)head * r + i] / sqrt(c->d));
+    for (uint32_t i = 0; i < r; i++) q[(size_t)head * row_values(s) + i] = (float)(s->work->qh[(size_t)head * r + i] * c->hp->attn_scale);
   device_copy(c->dev, (struct view){ queries.buf, queries.offset, rows0 }, (struct view){ s->out, 0, rows0 });
   for (uint32_t i = 0; i < planes; i++) {
     uint64_t row = (uint64_t)i * room + at, from = rows0 + (uint64_t)i * row_bytes(s), from_scale = scales0 + (uint64_t)i * 4;

@@ -75,7 +75,8 @@ static void score(struct selector *s, const struct proxy *p, const struct proxy_
   for (uint32_t i = 0; i * c->page < n; i++) {
     uint32_t here = min_u32(n - i * c->page, c->page);
     struct score_stat_params st = { .per = s->per, .cap = s->cap, .page = proxy_page_tokens(c, i), .page0 = i * c->page, .parts = s->parts,
-                                    .share = s->stat_share, .n_at = s->tail ? STEP_LEN : STEP_CAND };
+                                    .share = s->stat_share, .n_at = s->tail ? STEP_LEN : STEP_CAND,
+                                    .soft_cap = c->hp->attn_cap };
     struct view px = proxy_rows(p, shape, c, i), sc = proxy_scales(p, shape, c, i);
     uint32_t groups = ceil_div(here, s->per);
     if (mean) DISPATCH(c->dev, s->stat_mean, groups, s->stat_lists, 1, &st, s->queries, px, sc, s->ml, s->scores, c->step, *mean);

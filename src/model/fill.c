@@ -25,24 +25,24 @@ static void random_row(float *out, uint32_t n, uint64_t seed) {
 /* Rows are random before RoPE and after it: the angle is 0. */
 static enum lrqk_status no_turn(struct forward *f, float *cs, uint32_t d) {
   for (uint32_t i = 0; i < f->chunk * d; i++) cs[i] = i % 2 ? 0.0f : 1.0f;
-  return device_write(f->dev, (struct view){ f->cs.buf, f->cs.offset, (uint64_t)f->chunk * d * 4 }, cs, (uint64_t)f->chunk * d * 4);
+  return device_write(f->dev, (struct view){ f->cs[0].buf, f->cs[0].offset, (uint64_t)f->chunk * d * 4 }, cs, (uint64_t)f->chunk * d * 4);
 }
 
 static enum lrqk_status fill_layer(struct forward *f, struct attention *a, uint32_t layer, float *row, uint32_t n, uint32_t l0, uint64_t seed,
                                    forward_progress_fn progress, void *ud) {
   const struct hparams *hp = &f->m->hp;
   uint32_t layers = hp->n_layers, d = hp->head_size, width = (hp->n_heads + 2 * hp->n_kv_heads) * d;
-  if (a->ops->prefill_begin) a->ops->prefill_begin(a, layer, l0);
+  attention_prefill_begin(a, layer, l0);
   for (uint32_t t = l0, m; t < l0 + n; t += m) {
     m = f->chunk - t % f->chunk < l0 + n - t ? f->chunk - t % f->chunk : l0 + n - t;   /* chunks do not cross a page of rows */
     for (uint32_t i = 0; i < m; i++) random_row(row + (size_t)i * width, width, seed ^ mix((uint64_t)layer << 32 | (t + i)));
-    struct view qkv = { f->qkv.buf, f->qkv.offset, (uint64_t)m * width * 4 }, cs = { f->cs.buf, f->cs.offset, (uint64_t)m * d * 4 };
+    struct view qkv = { f->qkv.buf, f->qkv.offset, (uint64_t)m * width * 4 }, cs = { f->cs[0].buf, f->cs[0].offset, (uint64_t)m * d * 4 };
     TRY(device_write(f->dev, qkv, row, qkv.size));
-    a->ops->prefill(a, layer, qkv, cs, t, m, f->y);
+    attention_prefill(a, layer, qkv, cs, t, m, f->y);
     TRY(device_submit(f->dev, NULL));
     if (progress && !progress(ud, (uint64_t)layer * n + (t + m - l0), (uint64_t)layers * n)) return LRQK_INTERRUPTED;
   }
-  if (a->ops->prefill_end) a->ops->prefill_end(a, layer, l0 + n);
+  attention_prefill_end(a, layer, l0 + n);
   return device_submit(f->dev, NULL);
 }
 

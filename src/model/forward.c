@@ -27,27 +27,51 @@ static void norm_add(struct forward *f, struct view x, struct view delta, struct
   DISPATCH(f->dev, f->norm_add, ceil_div(rows, f->norm_add->spec[0]), 1, 1, &p, x, weight, h, delta, sum);
 }
 
-/* y[rows][n] = x[rows][k] W[n][k] */
+/* Grids of elementwise kernels: a lane each, 64 in a workgroup. */
+static uint32_t grid_x(uint32_t lanes) { return ceil_div(lanes, 64) < DEVICE_MAX_GROUPS ? ceil_div(lanes, 64) : DEVICE_MAX_GROUPS; }
+static uint32_t grid_y(uint32_t lanes) { return ceil_div(ceil_div(lanes, 64), DEVICE_MAX_GROUPS); }
+
+/* y[rows][n] = x[rows][k] W[n][k] + bias[n] */
 static void linear(struct forward *f, const struct linear *w, struct view x, struct view y, uint32_t rows) {
+  struct view to = w->bias.size ? f->unbiased : y;
   for (uint32_t i = 0; i < w->n_parts; i++) {
     const struct linear_part *part = &w->part[i];
     const struct kernel *k = f->matmul[part->kernel][rows >= 8];
     struct matmul_params p = { .m = rows, .n = part->rows, .nblk = w->k / part->block, .ystr = w->n, .y0 = part->row0 };
     struct view scale = part->scale.size ? part->scale : part->q;
-    DISPATCH(f->dev, k, ceil_div(part->rows, k->spec[0] * k->spec[2]), ceil_div(rows, k->spec[1]), 1, &p, x, part->q, y, scale);
+    DISPATCH(f->dev, k, ceil_div(part->rows, k->spec[0] * k->spec[2]), ceil_div(rows, k->spec[1]), 1, &p, x, part->q, to, scale);
   }
+  if (!w->bias.size) return;
+  struct add_row_params p = { .n4 = rows * (w->n / 4), .row4 = w->n / 4 };
+  DISPATCH(f->dev, f->add_row, grid_x(p.n4), grid_y(p.n4), 1, &p, to, w->bias, y);
 }
 
-static void silu_mul(struct forward *f, struct view gu, struct view y, uint32_t rows) {
-  struct silu_mul_params p = { .n4 = rows * f->m->hp.n_ff / 4, .ff4 = f->m->hp.n_ff / 4 };
-  uint32_t groups = ceil_div(p.n4, 64);
-  DISPATCH(f->dev, f->silu_mul, groups < DEVICE_MAX_GROUPS ? groups : DEVICE_MAX_GROUPS, ceil_div(groups, DEVICE_MAX_GROUPS), 1, &p, gu, y);
+static void gate_mul(struct forward *f, struct view gu, struct view y, uint32_t rows) {
+  struct gate_mul_params p = { .n4 = rows * f->m->hp.n_ff / 4, .ff4 = f->m->hp.n_ff / 4 };
+  DISPATCH(f->dev, f->gate_mul, grid_x(p.n4), grid_y(p.n4), 1, &p, gu, y);
+}
+
+/* Queries and keys with their heads normalised, if the model does that. */
+static struct view head_norm(struct forward *f, const struct layer *w, uint32_t rows) {
+  const struct hparams *hp = &f->m->hp;
+  if (!w->qk_norm.size) return f->qkv;
+  struct head_norm_params p = { .rows = rows, .nq = hp->n_heads, .hk = hp->n_kv_heads, .d4 = hp->head_size / 4, .eps = hp->rms_eps };
+  uint32_t groups = ceil_div(rows * (p.nq + 2 * p.hk), f->head_norm->spec[0]);
+  DISPATCH(f->dev, f->head_norm, groups, 1, 1, &p, f->qkv, w->qk_norm, f->normed);
+  return f->normed;
+}
+
+/* What is to be added to the residual stream: f->o, or its norm. */
+static struct view post_norm(struct forward *f, struct view weight, uint32_t rows) {
+  if (!weight.size) return f->o;
+  norm(f, f->o, weight, f->post, rows);
+  return f->post;
 }
 
 /* One layer for `rows` tokens from position t0 (decode: the token of this step).  The residual stream comes in as x, or
- * as x + delta where delta has a size, and goes out as f->x1 + f->o: who comes next adds them. */
-static void layer_pass(struct forward *f, struct attention *a, uint32_t layer, struct view x, struct view delta, struct view cs, uint32_t t0,
-                       uint32_t rows, bool decode) {
+ * as x + delta where delta has a size, and goes out as f->x1 + what is returned: who comes next adds them. */
+static struct view layer_pass(struct forward *f, struct attention *a, uint32_t layer, struct view x, struct view delta, struct view cs,
+                              uint32_t t0, uint32_t rows, bool decode) {
   const struct layer *w = &f->m->layers[layer];
   if (delta.size) {
     norm_add(f, x, delta, w->attn_norm, f->x0, f->h, rows);
@@ -56,37 +80,53 @@ static void layer_pass(struct forward *f, struct attention *a, uint32_t layer, s
     norm(f, x, w->attn_norm, f->h, rows);
   }
   linear(f, &w->qkv, f->h, f->qkv, rows);
-  if (decode) a->ops->decode(a, layer, f->qkv, cs, f->y);
-  else a->ops->prefill(a, layer, f->qkv, cs, t0, rows, f->y);
+  struct view qkv = head_norm(f, w, rows);
+  if (decode) attention_decode(a, layer, qkv, cs, f->y);
+  else attention_prefill(a, layer, qkv, cs, t0, rows, f->y);
   linear(f, &w->out, f->y, f->o, rows);
-  norm_add(f, x, f->o, w->ffn_norm, f->x1, f->h, rows);
+  norm_add(f, x, post_norm(f, w->attn_post, rows), w->ffn_norm, f->x1, f->h, rows);
   linear(f, &w->gate_up, f->h, f->gu, rows);
-  silu_mul(f, f->gu, f->ff, rows);
+  gate_mul(f, f->gu, f->ff, rows);
   linear(f, &w->down, f->ff, f->o, rows);
+  return post_norm(f, w->ffn_post, rows);
+}
+
+/* Logits of the normalised rows in f->h, to staging_out. */
+static enum lrqk_status head(struct forward *f, uint32_t rows) {
+  const struct model *m = f->m;
+  uint64_t bytes = (uint64_t)m->hp.n_vocab * 4 * rows, ticket;
+  struct view from = f->logits;
+  linear(f, &m->head, f->h, f->logits, rows);
+  if (m->hp.logit_cap > 0) {
+    struct soft_cap_params p = { .n = m->hp.n_vocab * rows, .cap = m->hp.logit_cap };
+    DISPATCH(f->dev, f->soft_cap, grid_x(p.n), grid_y(p.n), 1, &p, f->logits, f->capped);
+    from = f->capped;
+  }
+  device_copy(f->dev, (struct view){ f->staging_out, 0, bytes }, (struct view){ from.buf, from.offset, bytes });
+  TRY(device_submit(f->dev, &ticket));
+  return device_wait(f->dev, ticket);
 }
 
 /* ---- decode: one token through all layers */
+
+/* Windowed layers may turn by other angles. */
+static int which_cs(const struct forward *f, uint32_t layer) { return f->n_cs > 1 && layer_is_windowed(&f->m->hp, layer); }
 
 static float *staged(const struct forward *f, struct view v) { return (float *)((char *)f->staging_in->map + (v.offset - f->in.offset)); }
 
 enum lrqk_status forward_decode(struct forward *f, struct attention *a, int32_t id, uint32_t t, const float **out) {
   const struct model *m = f->m;
   model_embed(m, id, staged(f, f->in_x));
-  rope_row(&m->hp, t, staged(f, f->in_cs));
+  for (int i = 0; i < f->n_cs; i++) rope_row(&m->hp, f->turns[i], t, staged(f, f->in_cs[i]));
   attention_step(a, t, (uint32_t *)staged(f, f->step));
   device_copy(f->dev, f->in, view_of(f->staging_in));
   struct view x = f->in_x, delta = { 0 };
   for (uint32_t i = 0; i < m->hp.n_layers; i++) {
-    layer_pass(f, a, i, x, delta, f->in_cs, t, 1, true);
+    delta = layer_pass(f, a, i, x, delta, f->in_cs[which_cs(f, i)], t, 1, true);
     x = f->x1;
-    delta = f->o;
   }
   norm_add(f, x, delta, m->output_norm, f->x0, f->h, 1);
-  linear(f, &m->head, f->h, f->logits, 1);
-  uint64_t bytes = (uint64_t)m->hp.n_vocab * 4, ticket;
-  device_copy(f->dev, (struct view){ f->staging_out, 0, bytes }, (struct view){ f->logits.buf, f->logits.offset, bytes });
-  TRY(device_submit(f->dev, &ticket));
-  TRY(device_wait(f->dev, ticket));
+  TRY(head(f, 1));
   *out = f->staging_out->map;
   return LRQK_OK;
 }
@@ -116,12 +156,12 @@ static enum lrqk_status upload_block(struct forward *f, const int32_t *ids, uint
   enum lrqk_status s = x && cs ? LRQK_OK : fail(&f->dev->log, LRQK_MEMORY, "cannot allocate embeddings of %u tokens", f->chunk);
   for (uint32_t c = 0; s == LRQK_OK && c < chunk_count(f, l0, n); c++) {
     struct chunk k = chunk_at(f, c, l0, n);
-    for (uint32_t i = 0; i < k.rows; i++) {
-      model_embed(f->m, ids[k.t0 - l0 + i], x + (size_t)i * d_model);
-      rope_row(&f->m->hp, k.t0 + i, cs + (size_t)i * d);
-    }
+    for (uint32_t i = 0; i < k.rows; i++) model_embed(f->m, ids[k.t0 - l0 + i], x + (size_t)i * d_model);
     s = device_write(f->dev, rows_at(f->hidden[0], k.slot, d_model * 4, k.rows), x, (uint64_t)k.rows * d_model * 4);
-    if (s == LRQK_OK) s = device_write(f->dev, rows_at(f->cs, k.slot, d * 4, k.rows), cs, (uint64_t)k.rows * d * 4);
+    for (int j = 0; s == LRQK_OK && j < f->n_cs; j++) {
+      for (uint32_t i = 0; i < k.rows; i++) rope_row(&f->m->hp, f->turns[j], k.t0 + i, cs + (size_t)i * d);
+      s = device_write(f->dev, rows_at(f->cs[j], k.slot, d * 4, k.rows), cs, (uint64_t)k.rows * d * 4);
+    }
   }
   mem_free(x);
   mem_free(cs);
@@ -135,13 +175,14 @@ enum lrqk_status forward_prefill(struct forward *f, struct attention *a, const i
   TRY(upload_block(f, ids, n, l0));
   for (uint32_t i = 0; i < layers; i++) {
     struct view from = f->hidden[i % 2], to = f->hidden[1 - i % 2];
-    if (a->ops->prefill_begin) a->ops->prefill_begin(a, i, l0);
+    attention_prefill_begin(a, i, l0);
     for (uint32_t c = 0; c < chunks; c++) {
       struct chunk k = chunk_at(f, c, l0, n);
-      layer_pass(f, a, i, rows_at(from, k.slot, row, k.rows), (struct view){ 0 }, rows_at(f->cs, k.slot, d * 4, k.rows), k.t0, k.rows, false);
+      struct view cs = rows_at(f->cs[which_cs(f, i)], k.slot, d * 4, k.rows);
+      struct view delta = layer_pass(f, a, i, rows_at(from, k.slot, row, k.rows), (struct view){ 0 }, cs, k.t0, k.rows, false);
       struct add_params p = { .n4 = k.rows * d_model / 4 };
-      DISPATCH(f->dev, f->add, ceil_div(p.n4, 64), 1, 1, &p, f->x1, f->o, rows_at(to, k.slot, row, k.rows));
-      if (c + 1 == chunks && a->ops->prefill_end) a->ops->prefill_end(a, i, l0 + n);
+      DISPATCH(f->dev, f->add, grid_x(p.n4), grid_y(p.n4), 1, &p, f->x1, delta, rows_at(to, k.slot, row, k.rows));
+      if (c + 1 == chunks) attention_prefill_end(a, i, l0 + n);
       uint64_t *ticket = &in_flight[submits++ % queue];
       TRY(device_wait(f->dev, *ticket));
       TRY(device_submit(f->dev, ticket));
@@ -157,7 +198,7 @@ enum lrqk_status forward_prefill(struct forward *f, struct attention *a, const i
 enum lrqk_status forward_logits(struct forward *f, uint32_t l0, uint32_t i, uint32_t rows, const float **out) {
   const struct model *m = f->m;
   struct view hidden = f->hidden[m->hp.n_layers % 2];
-  uint64_t row = (uint64_t)m->hp.n_embd * 4, bytes = (uint64_t)m->hp.n_vocab * 4 * rows, ticket;
+  uint64_t row = (uint64_t)m->hp.n_embd * 4;
   /* Token i lies l0 % chunk rows into the first chunk's slot or at the start of it: chunk_at puts a first chunk that
    * is not whole at row 0 of its slot. */
   uint32_t lead = l0 % f->chunk, first = f->chunk - lead;
@@ -166,10 +207,7 @@ enum lrqk_status forward_logits(struct forward *f, uint32_t l0, uint32_t i, uint
     device_copy(f->dev, (struct view){ f->x0.buf, f->x0.offset + r * row, row }, (struct view){ hidden.buf, hidden.offset + at * row, row });
   }
   norm(f, f->x0, m->output_norm, f->h, rows);
-  linear(f, &m->head, f->h, f->logits, rows);
-  device_copy(f->dev, (struct view){ f->staging_out, 0, bytes }, (struct view){ f->logits.buf, f->logits.offset, bytes });
-  TRY(device_submit(f->dev, &ticket));
-  TRY(device_wait(f->dev, ticket));
+  TRY(head(f, rows));
   *out = f->staging_out->map;
   return LRQK_OK;
 }
@@ -193,7 +231,10 @@ static enum lrqk_status get_kernels(struct forward *f) {
   TRY(kernel_get(&f->norm, d, KERNEL_RMS_NORM, SPEC(8)));
   TRY(kernel_get(&f->norm_add, d, KERNEL_RMS_NORM_ADD, SPEC(8)));
   TRY(kernel_get(&f->add, d, KERNEL_ADD, SPEC(64)));
-  TRY(kernel_get(&f->silu_mul, d, KERNEL_SILU_MUL, SPEC(64)));
+  TRY(kernel_get(&f->add_row, d, KERNEL_ADD_ROW, SPEC(64)));
+  TRY(kernel_get(&f->gate_mul, d, f->m->hp.features & GELU ? KERNEL_GELU_MUL : KERNEL_SILU_MUL, SPEC(64)));
+  if (f->m->hp.features & QK_NORM) TRY(kernel_get(&f->head_norm, d, KERNEL_HEAD_NORM, SPEC(d->caps.cpu ? 8 : 64)));
+  if (f->m->hp.logit_cap > 0) TRY(kernel_get(&f->soft_cap, d, KERNEL_SOFT_CAP, SPEC(64)));
   for (uint32_t i = 0; i < f->m->hp.n_layers; i++) {
     const struct layer *w = &f->m->layers[i];
     TRY(get_matmul(f, &w->qkv));
@@ -204,24 +245,39 @@ static enum lrqk_status get_kernels(struct forward *f) {
   return get_matmul(f, &f->m->head);
 }
 
+/* Outputs of the widest linear layer that has a bias. */
+static uint64_t widest_bias(const struct model *m) {
+  uint64_t most = 0;
+  for (uint32_t i = 0; i < m->hp.n_layers; i++) {
+    const struct layer *w = &m->layers[i];
+    const struct linear *all[] = { &w->qkv, &w->out, &w->gate_up, &w->down };
+    for (int j = 0; j < 4; j++) if (all[j]->bias.size && all[j]->n > most) most = all[j]->n;
+  }
+  return most;
+}
+
 static enum lrqk_status alloc(struct forward *f) {
   const struct hparams *hp = &f->m->hp;
   uint64_t d_model = hp->n_embd, d = hp->head_size, rows = f->chunk, held = f->block + f->chunk, hq = hp->n_heads, hk = hp->n_kv_heads;
   pool_init(&f->pool, f->dev, PLACE_DEVICE, "activations", 16u << 20);
   for (int i = 0; i < 2; i++) TRY(pool_alloc(&f->hidden[i], &f->pool, held * d_model * 4));
-  TRY(pool_alloc(&f->cs, &f->pool, held * d * 4));
+  for (int i = 0; i < f->n_cs; i++) TRY(pool_alloc(&f->cs[i], &f->pool, held * d * 4));
   struct view *const residual[] = { &f->h, &f->x0, &f->x1, &f->o };
   for (int i = 0; i < 4; i++) TRY(pool_alloc(residual[i], &f->pool, (rows > f->logit_rows ? rows : f->logit_rows) * d_model * 4));
+  if (hp->features & POST_NORMS) TRY(pool_alloc(&f->post, &f->pool, rows * d_model * 4));
   TRY(pool_alloc(&f->qkv, &f->pool, rows * (hq + 2 * hk) * d * 4));
+  if (hp->features & QK_NORM) TRY(pool_alloc(&f->normed, &f->pool, rows * (hq + 2 * hk) * d * 4));
+  if (widest_bias(f->m)) TRY(pool_alloc(&f->unbiased, &f->pool, rows * widest_bias(f->m) * 4));
   TRY(pool_alloc(&f->y, &f->pool, rows * hq * d * 4));
   TRY(pool_alloc(&f->gu, &f->pool, rows * 2 * hp->n_ff * 4));
   TRY(pool_alloc(&f->ff, &f->pool, rows * hp->n_ff * 4));
   TRY(pool_alloc(&f->logits, &f->pool, (uint64_t)f->logit_rows * hp->n_vocab * 4));
+  if (hp->logit_cap > 0) TRY(pool_alloc(&f->capped, &f->pool, (uint64_t)f->logit_rows * hp->n_vocab * 4));
   uint64_t x_bytes = (d_model * 4 + VIEW_ALIGN - 1) / VIEW_ALIGN * VIEW_ALIGN, cs_bytes = (d * 4 + VIEW_ALIGN - 1) / VIEW_ALIGN * VIEW_ALIGN;
-  TRY(pool_alloc(&f->in, &f->pool, x_bytes + cs_bytes + VIEW_ALIGN));
+  TRY(pool_alloc(&f->in, &f->pool, x_bytes + 2 * cs_bytes + VIEW_ALIGN));
   f->in_x = (struct view){ f->in.buf, f->in.offset, d_model * 4 };
-  f->in_cs = (struct view){ f->in.buf, f->in.offset + x_bytes, d * 4 };
-  f->step = (struct view){ f->in.buf, f->in.offset + x_bytes + cs_bytes, STEP_WORDS * 4 };
+  for (int i = 0; i < 2; i++) f->in_cs[i] = (struct view){ f->in.buf, f->in.offset + x_bytes + (uint64_t)i * cs_bytes, d * 4 };
+  f->step = (struct view){ f->in.buf, f->in.offset + x_bytes + 2 * cs_bytes, STEP_WORDS * 4 };
   TRY(buffer_create(&f->staging_in, f->dev, PLACE_STAGING, f->in.size, "step input"));
   f->in.size = f->staging_in->size;
   return buffer_create(&f->staging_out, f->dev, PLACE_STAGING, (uint64_t)f->logit_rows * hp->n_vocab * 4, "logits");
@@ -230,6 +286,9 @@ static enum lrqk_status alloc(struct forward *f) {
 enum lrqk_status forward_init(struct forward *f, const struct model *m, uint32_t n_ctx, uint32_t chunk) {
   uint32_t block = n_ctx < BLOCK ? n_ctx : BLOCK;
   *f = (struct forward){ .m = m, .dev = m->dev, .chunk = chunk, .block = ceil_div(block, chunk) * chunk, .logit_rows = LOGIT_ROWS };
+  f->turns[0] = rope_of(&m->hp, n_ctx, false);
+  f->turns[1] = rope_of(&m->hp, n_ctx, true);
+  f->n_cs = m->hp.local_rope ? 2 : 1;
   TRY(get_kernels(f));
   return alloc(f);
 }

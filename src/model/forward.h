@@ -13,15 +13,18 @@ struct forward {
   uint32_t chunk;                 /* tokens that a layer takes at once in prefill */
   uint32_t block;                 /* tokens whose hidden states are held between layers, a multiple of chunk */
   uint32_t logit_rows;            /* rows of logits at once */
-  const struct kernel *norm, *norm_add, *add, *silu_mul;
+  const struct kernel *norm, *norm_add, *add, *add_row, *gate_mul, *head_norm, *soft_cap;   /* the last two only where they are needed */
   const struct kernel *matmul[N_KERNELS][2];   /* [KERNEL_MATMUL_x][m >= 8], NULL but for the model's weight types */
   struct view hidden[2];          /* [block + chunk][D] float: residual stream before and after a layer */
-  struct view cs;                 /* [block + chunk][d/2][2] float: cos and sin of RoPE */
+  int n_cs;                       /* angles of RoPE: [0], and where windowed layers have their own [1] */
+  const struct rope *turns[2];
+  struct view cs[2];              /* [block + chunk][d/2][2] float: cos and sin of RoPE */
   struct view h, x0, x1, o;       /* [chunk][D]: normalised input; residual stream; what is to be added to it */
   struct view qkv, y, gu, ff;     /* [chunk][(Hq + 2Hk)*d], [chunk][Hq*d], [chunk][2*n_ff], [chunk][n_ff] */
-  struct view logits;             /* [logit_rows][V] */
-  struct view in_x, in_cs, step;  /* a decode step's input: [D], [d/2][2], [STEP_WORDS] */
-  struct view in;                 /* these three together */
+  struct view post, normed, unbiased;   /* o, qkv after their norms; a linear layer before its bias: only where there are such */
+  struct view logits, capped;     /* [logit_rows][V] */
+  struct view in_x, in_cs[2], step;   /* a decode step's input: [D], [d/2][2], [STEP_WORDS] */
+  struct view in;                 /* these together */
   struct buffer *staging_in, *staging_out;
   struct pool pool;
 };

@@ -1,15 +1,12 @@
 /* hparams.c - hyper-parameters out of the keys of a file, each within bounds that the kernels and 32-bit sizes rely on.
  * Called by engine.c; weights.c then checks the tensors against them. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "model/rope.h"
 
-static const struct { const char *name; bool rope_neox; } architectures[] = { { "llama", false } };
-enum { N_ARCHITECTURES = sizeof architectures / sizeof architectures[0] };
-
 enum {
-  MAX_LAYERS = 512,          /* bits of lrqk_cache_options.dense */
   MAX_WIDTH = 65536,
   MAX_FF = 1 << 20,
   MAX_HEADS = 1024,
@@ -90,21 +87,18 @@ static enum lrqk_status refuse_unsupported(const struct reader *r) {
   return LRQK_MODEL;
 }
 
-static enum lrqk_status architecture(struct hparams *h, const struct gguf *g) {
-  struct gguf_str arch;
-  char shown[64], known[128] = "";
-  TRY(gguf_string(g, "general.architecture", true, &arch));
-  for (size_t i = 0; i < N_ARCHITECTURES; i++) {
-    const char *name = architectures[i].name;
-    if (arch.len == strlen(name) && !memcmp(arch.s, name, arch.len)) {
-      strcpy(h->arch, name);
-      h->rope_neox = architectures[i].rope_neox;
-      return LRQK_OK;
-    }
-    size_t used = strlen(known);
-    snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "", name);
+static enum lrqk_status architecture(struct hparams *h, const struct arch **out, const struct gguf *g) {
+  struct gguf_str name;
+  char shown[64], known[128];
+  TRY(gguf_string(g, "general.architecture", true, &name));
+  const struct arch *a = arch_find(name.s, name.len);
+  if (!a) {
+    return gguf_fail(g, "the architecture is \"%s\", expected one that is supported: %s", gguf_show(shown, name), arch_names(known));
   }
-  return gguf_fail(g, "the architecture is \"%s\", expected one that is supported: %s", gguf_show(shown, arch), known);
+  strcpy(h->arch, a->name);
+  h->features = a->features;
+  *out = a;
+  return LRQK_OK;
 }
 
 static enum lrqk_status vocabulary(struct hparams *h, const struct reader *r) {
@@ -147,9 +141,59 @@ static enum lrqk_status heads(struct hparams *h, const struct reader *r) {
   return gguf_fail(r->g, "key %s.attention.value_length is %u, expected %u, the size of a key", r->arch, value_length, h->head_size);
 }
 
+/* ---- what makes an architecture differ from llama */
+
+static enum lrqk_status cap(const struct reader *r, const char *name, float *out) {
+  char key[96];
+  TRY(gguf_f32(r->g, key_of(r, key, name), false, out));
+  return *out >= 0 ? LRQK_OK : gguf_fail(r->g, "key %s is %g, expected a number of at least 0", key, *out);
+}
+
+/* Which layers are windowed: a flag for each, or a period, the last layer of which is not. */
+static enum lrqk_status window_pattern(struct hparams *h, const struct reader *r, const struct arch *a) {
+  char key[96];
+  const struct gguf_key *k = gguf_find(r->g, key_of(r, key, "attention.sliding_window_pattern"));
+  uint32_t period = a->period;
+  bool flags = k && k->type == GGUF_ARRAY;
+  if (flags && ((k->element != GGUF_BOOL && !gguf_is_integer(k->element)) || k->count != h->n_layers)) {
+    return gguf_fail(r->g, "key %s is an array of %llu values of type %s, expected a flag for each of %u layers", key,
+                     (unsigned long long)k->count, gguf_type_name(k->element), h->n_layers);
+  }
+  if (!flags) TRY(gguf_u32(r->g, key, false, &period));
+  for (uint32_t i = 0; i < h->n_layers; i++) {
+    bool windowed = flags ? gguf_number(k, i) != 0 : !period || i % period < period - 1;
+    if (windowed) h->windowed[i / 64] |= 1ull << (i % 64);
+  }
+  return LRQK_OK;
+}
+
+/* A window that no context leaves is none, unless its layers rotate in another way.  local_base: of windowed layers, 0: as the
+ * others. */
+static enum lrqk_status windows(struct hparams *h, const struct reader *r, const struct arch *a, float *local_base) {
+  char key[96];
+  h->window = a->window;
+  *local_base = a->local_base;
+  TRY(count(r, "attention.sliding_window", false, 0, UINT32_MAX, 1, &h->window));
+  if (gguf_find(r->g, key_of(r, key, "rope.freq_base_swa"))) TRY(positive(r, "rope.freq_base_swa", true, local_base));
+  if (!h->window || (h->window >= h->n_ctx && *local_base <= 0)) return LRQK_OK;
+  return window_pattern(h, r, a);
+}
+
+static enum lrqk_status features(struct hparams *h, const struct reader *r, const struct arch *a) {
+  double width = h->n_layers == a->wide_layers ? (double)h->n_embd / h->n_heads : h->head_size;
+  h->embd_scale = a->features & SCALED_EMBD ? (float)sqrt(h->n_embd) : 1;
+  h->attn_scale = (float)(1 / sqrt(width));
+  h->attn_cap = a->attn_cap;
+  h->logit_cap = a->logit_cap;
+  TRY(cap(r, "attn_logit_softcapping", &h->attn_cap));
+  return cap(r, "final_logit_softcapping", &h->logit_cap);
+}
+
 enum lrqk_status hparams_read(struct hparams *out, const struct gguf *g) {
   struct hparams h = { .rope_base = 10000.0f };
-  TRY(architecture(&h, g));
+  const struct arch *a = NULL;
+  float local_base;
+  TRY(architecture(&h, &a, g));
   struct reader r = { g, h.arch };
   TRY(refuse_unsupported(&r));
   TRY(count(&r, "block_count", true, 1, MAX_LAYERS, 1, &h.n_layers));
@@ -166,7 +210,9 @@ enum lrqk_status hparams_read(struct hparams *out, const struct gguf *g) {
   TRY(positive(&r, "attention.layer_norm_rms_epsilon", true, &h.rms_eps));
   if (h.rms_eps >= 1) return gguf_fail(g, "key %s.attention.layer_norm_rms_epsilon is %g, expected less than 1", h.arch, h.rms_eps);
   TRY(count(&r, "context_length", true, 1, MAX_CTX, 1, &h.n_ctx));
-  TRY(rope_read(&h, g));
+  TRY(features(&h, &r, a));
+  TRY(windows(&h, &r, a, &local_base));
+  TRY(rope_read(&h, g, local_base));
   TRY(vocabulary(&h, &r));
   *out = h;
   return LRQK_OK;

@@ -1,11 +1,14 @@
-/* model.h - a llama-family model: hyper-parameters out of the file, and its weights on a device, quantised as they are.
- * Symbols as in the docs: L layers, D model width, Hq query heads, Hk KV heads, g = Hq/Hk, d head size. */
+/* model.h - a model of the llama family (arch.h): hyper-parameters out of the file, and its weights on a device, quantised
+ * as they are.  Symbols as in the docs: L layers, D model width, Hq query heads, Hk KV heads, g = Hq/Hk, d head size.
+ * On the device coordinates of a rotary pair are always neighbours: weights.c brings the rows of files that pair halves
+ * (and what is normalised or added there) into that order, which leaves every q.k as it is. */
 #ifndef MODEL_MODEL_H
 #define MODEL_MODEL_H
 
 #include "base/arena.h"
 #include "device/device.h"
 #include "gguf/gguf.h"
+#include "model/arch.h"
 
 enum { HEAD_SIZE_MAX = 512 };   /* pair_choose keeps d/2 pairs in one workgroup */
 
@@ -13,8 +16,10 @@ enum { HEAD_SIZE_MAX = 512 };   /* pair_choose keeps d/2 pairs in one workgroup 
  * multiplied by magnitude. */
 struct rope {
   double inv_freq[HEAD_SIZE_MAX / 2];   /* [d/2] radians a position, 0 for coordinates that do not rotate */
-  double magnitude;                     /* 1 but for yarn */
+  double magnitude;                     /* 1 but for yarn and longrope */
 };
+
+enum { MAX_LAYERS = 512 };              /* bits of lrqk_cache_options.dense */
 
 struct hparams {
   char arch[32];
@@ -25,14 +30,33 @@ struct hparams {
   uint32_t n_kv_heads;    /* Hk, divides Hq */
   uint32_t head_size;     /* d, a multiple of 8 */
   uint32_t rope_dims;     /* coordinates that rotate, even, <= d */
-  bool rope_neox;         /* pairs are (p, p + rope_dims/2) rather than (2p, 2p + 1) */
+  bool rope_neox;         /* on the device pairs are (p, p + rope_dims/2) rather than (2p, 2p + 1): never so out of a file */
+  unsigned features;      /* FEATURE bits of the architecture */
   float rope_base;
   struct rope rope;
+  struct rope rope_long;  /* in place of rope for a context of more than rope_short_ctx tokens */
+  struct rope rope_local; /* of windowed layers, if local_rope */
+  bool local_rope;
+  uint32_t rope_short_ctx;/* 0: rope is for all */
   float rms_eps;
+  float embd_scale;       /* embeddings are multiplied by it */
+  float attn_scale;       /* q.k are multiplied by it */
+  float attn_cap;         /* then become cap * tanh(x / cap), 0: stay */
+  float logit_cap;        /* the same for logits */
+  uint32_t window;        /* tokens that a query of a windowed layer sees, its own included */
+  uint64_t windowed[MAX_LAYERS / 64];
   uint32_t n_vocab;
   uint32_t n_ctx;         /* trained context */
   uint32_t used_layers;   /* model_load takes so many of the first layers, 0: all */
 };
+
+static inline bool layer_is_windowed(const struct hparams *h, uint32_t layer) { return h->windowed[layer / 64] >> (layer % 64) & 1; }
+
+/* The rotary embedding that full-attention layers, windowed layers have in a context of n_ctx tokens. */
+static inline const struct rope *rope_of(const struct hparams *h, uint32_t n_ctx, bool windowed) {
+  if (windowed && h->local_rope) return &h->rope_local;
+  return h->rope_short_ctx && n_ctx > h->rope_short_ctx ? &h->rope_long : &h->rope;
+}
 
 /* Reads and checks the hyper-parameters: LRQK_MODEL for what is missing, absurd or does not fit together. */
 enum lrqk_status hparams_read(struct hparams *out, const struct gguf *g);
@@ -52,15 +76,18 @@ struct linear_part {
   struct view scale;      /* uint.  Q8_0, Q4_0: [ceil(k/64)][rows] fp16 of two blocks; Q4_1: [k/32][rows] fp16 d, m; Q4_K:
                              [k/256][5][rows] fp16 d, dmin and 16 bytes; Q6_K: [k/256][5][rows] fp16 d and 16 int8; else empty */
 };
-struct linear { uint32_t n, k, n_parts; struct linear_part *part; };
+struct linear { uint32_t n, k, n_parts; struct linear_part *part; struct view bias; /* [n] float, size 0: none */ };
 
 struct layer {
   struct view attn_norm;  /* [D] float */
   struct linear qkv;      /* [Hq*d + 2*Hk*d][D]: query heads, key heads, value heads */
+  struct view qk_norm;    /* [2][d] float of query heads, of key heads; size 0: none */
   struct linear out;      /* [D][Hq*d] */
+  struct view attn_post;  /* [D] float, size 0: none */
   struct view ffn_norm;   /* [D] float */
   struct linear gate_up;  /* [2*ff][D]: gate rows, then up rows */
   struct linear down;     /* [D][ff] */
+  struct view ffn_post;   /* [D] float, size 0: none */
 };
 
 struct model {
@@ -81,6 +108,6 @@ typedef bool (*model_progress_fn)(void *ud, uint64_t done, uint64_t total);   /*
 enum lrqk_status model_load(struct model **out, const struct hparams *hp, const struct gguf *g, struct device *dev,
                             model_progress_fn progress, void *ud);
 void model_free(struct model *m);                                  /* NULL is fine */
-void model_embed(const struct model *m, int32_t id, float *out);   /* out[D]; id is inside the vocabulary */
+void model_embed(const struct model *m, int32_t id, float *out);   /* out[D], scaled; id is inside the vocabulary */
 
 #endif

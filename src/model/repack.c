@@ -137,11 +137,11 @@ const struct repack_type *repack_find(uint32_t type) {
   return NULL;
 }
 
-const char *repack_supported(char out[64]) {
+const char *repack_supported(char out[128]) {
   size_t n = 0;
   out[0] = 0;
-  for (size_t i = 0; i < N_TYPES && n < 64; i++) {
-    n += (size_t)snprintf(out + n, 64 - n, "%s%s", n ? ", " : "", tensor_type_find(table[i].type)->name);
+  for (size_t i = 0; i < N_TYPES && n < 128; i++) {
+    n += (size_t)snprintf(out + n, 128 - n, "%s%s", n ? ", " : "", tensor_type_find(table[i].type)->name);
   }
   return out;
 }
@@ -159,7 +159,7 @@ void repack_rows(const struct repack_type *t, const struct repack_planes *dst, u
       size_t values = k - (size_t)(g0 + g) * t->group;
       struct repack_planes to = { dst->q + g * q_bytes * dst->rows + 16 * (size_t)(row + r0), dst->scale, dst->rows };
       if (t->scale_bytes) to.scale += g * (size_t)t->scale_bytes * dst->rows + 4 * (size_t)(row + r0);
-      t->pack(to, src + r0 * row_bytes + (g0 + g) * group_bytes, row_bytes, r1 - r0, (uint32_t)(values < t->group ? values : t->group));
+      t->pack(to, src + r0 * row_bytes + g * group_bytes, row_bytes, r1 - r0, (uint32_t)(values < t->group ? values : t->group));
     }
   }
 }

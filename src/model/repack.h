@@ -23,10 +23,10 @@ struct repack_type {
 };
 
 const struct repack_type *repack_find(uint32_t type);   /* NULL: no kernel */
-const char *repack_supported(char out[64]);             /* "F32, Q8_0, ..." */
+const char *repack_supported(char out[128]);            /* "F32, Q8_0, ..." */
 
-/* Packs groups g0 .. g0 + n of the file's rows src, src + row_bytes, ... (n_rows of them, k values each) as rows row ..
- * row + n_rows of dst, which begins with group g0. */
+/* Packs groups g0 .. g0 + n of n_rows rows of the file (k values each) as rows row .. row + n_rows of dst, which begins with
+ * group g0: src, src + row_bytes, ... are where that group begins in them. */
 void repack_rows(const struct repack_type *t, const struct repack_planes *dst, uint32_t row, const unsigned char *src, size_t row_bytes,
                  uint32_t n_rows, uint32_t k, uint32_t g0, uint32_t n);
 

@@ -8,10 +8,10 @@ static const double TURN = 6.283185307179586476925286766559;
 
 /* The keys as the files of the llama family have them; what is not there keeps the values of `defaults`. */
 struct scaling {
-  enum { NONE, LINEAR, YARN } type;
+  enum { NONE, LINEAR, YARN, LONGROPE } type;
   float factor;                          /* positions are divided by it */
   float magnitude;                       /* of cos and sin, beside what yarn gives */
-  uint32_t n_ctx;                        /* yarn: context before it was extended */
+  uint32_t n_ctx;                        /* context before it was extended */
   float extrapolated;                    /* yarn: 1 leaves fast pairs as they are, 0 divides all */
   float beta_fast, beta_slow;            /* yarn: turns within n_ctx above which a pair stays, below which it is divided */
 };
@@ -25,17 +25,17 @@ static enum lrqk_status number(const struct gguf *g, const char *arch, const cha
 }
 
 static enum lrqk_status read_type(struct scaling *s, const struct gguf *g, const char *arch) {
-  static const char *const names[] = { [NONE] = "none", [LINEAR] = "linear", [YARN] = "yarn" };
+  static const char *const names[] = { [NONE] = "none", [LINEAR] = "linear", [YARN] = "yarn", [LONGROPE] = "longrope" };
   char key[96], shown[64];
   struct gguf_str type = { "linear", 6 };
   snprintf(key, sizeof key, "%s.rope.scaling.type", arch);
   TRY(gguf_string(g, key, false, &type));
-  for (int i = NONE; i <= YARN; i++) {
+  for (int i = NONE; i <= LONGROPE; i++) {
     if (type.len != strlen(names[i]) || memcmp(type.s, names[i], type.len)) continue;
     s->type = i;
     return LRQK_OK;
   }
-  return gguf_fail(g, "key %s is \"%s\", expected none, linear or yarn", key, gguf_show(shown, type));
+  return gguf_fail(g, "key %s is \"%s\", expected none, linear, yarn or longrope", key, gguf_show(shown, type));
 }
 
 static enum lrqk_status read_scaling(struct scaling *s, const struct hparams *h, const struct gguf *g) {
@@ -46,13 +46,13 @@ static enum lrqk_status read_scaling(struct scaling *s, const struct hparams *h,
   TRY(number(g, h->arch, "scaling.factor", false, &s->factor));
   if (s->factor <= 0 || s->type == NONE) s->factor = 1;
   TRY(number(g, h->arch, "scaling.attn_factor", true, &s->magnitude));
+  snprintf(key, sizeof key, "%s.rope.scaling.original_context_length", h->arch);
+  TRY(gguf_u32(g, key, false, &s->n_ctx));
+  if (!s->n_ctx) return gguf_fail(g, "key %s is 0, expected the context before it was extended", key);
   if (s->type != YARN) return LRQK_OK;
   TRY(number(g, h->arch, "scaling.yarn_ext_factor", false, &s->extrapolated));
   TRY(number(g, h->arch, "scaling.yarn_beta_fast", true, &s->beta_fast));
   TRY(number(g, h->arch, "scaling.yarn_beta_slow", true, &s->beta_slow));
-  snprintf(key, sizeof key, "%s.rope.scaling.original_context_length", h->arch);
-  TRY(gguf_u32(g, key, false, &s->n_ctx));
-  if (!s->n_ctx) return gguf_fail(g, "key %s is 0, expected the context before it was extended", key);
   if (h->rope_base > 1) return LRQK_OK;
   return gguf_fail(g, "key %s.rope.freq_base is %g, expected more than 1 with rope.scaling.type yarn", h->arch, h->rope_base);
 }
@@ -73,45 +73,68 @@ static void scale_yarn(struct rope *r, const struct hparams *h, const struct sca
   if (s->extrapolated > 0 && s->factor > 1) r->magnitude *= 1 + 0.1 * log(s->factor);
 }
 
-/* llama3 has its scaling worked out in the file: a divisor of each pair's frequency. */
-static enum lrqk_status divide_by_tensor(struct rope *r, const struct hparams *h, const struct gguf *g) {
-  const struct gguf_tensor *t = gguf_find_tensor(g, "rope_freqs.weight");
+/* A tensor of divisors, one for each pair's frequency; *found tells whether there is one. */
+static enum lrqk_status divide_by_tensor(struct rope *r, const struct hparams *h, const struct gguf *g, const char *name, bool *found) {
+  const struct gguf_tensor *t = gguf_find_tensor(g, name);
   float f[HEAD_SIZE_MAX / 2];
+  *found = t;
   if (!t) return LRQK_OK;
   if (t->dims[0] != h->rope_dims / 2 || t->rows != 1) {
-    return gguf_fail(g, "tensor rope_freqs.weight is [%llu, %llu], expected [%u], half the coordinates that rotate",
-                     (unsigned long long)t->dims[0], (unsigned long long)t->rows, h->rope_dims / 2);
+    return gguf_fail(g, "tensor %s is [%llu, %llu], expected [%u], half the coordinates that rotate", name, (unsigned long long)t->dims[0],
+                     (unsigned long long)t->rows, h->rope_dims / 2);
   }
-  if (t->type->id != TYPE_F32) {
-    return gguf_fail(g, "tensor rope_freqs.weight is of type %s, expected F32", t->type->name);
-  }
+  if (t->type->id != TYPE_F32) return gguf_fail(g, "tensor %s is of type %s, expected F32", name, t->type->name);
   memcpy(f, t->data, t->bytes);
   for (uint32_t p = 0; p < h->rope_dims / 2; p++) {
-    if (!(f[p] > 0) || isinf(f[p])) return gguf_fail(g, "tensor rope_freqs.weight holds %g, expected numbers above 0", f[p]);
+    if (!(f[p] > 0) || isinf(f[p])) return gguf_fail(g, "tensor %s holds %g, expected numbers above 0", name, f[p]);
     r->inv_freq[p] /= f[p];
   }
   return LRQK_OK;
 }
 
-enum lrqk_status rope_read(struct hparams *h, const struct gguf *g) {
+static struct rope unscaled(const struct hparams *h, double base) {
+  struct rope r = { .magnitude = 1 };
+  for (uint32_t p = 0; p < h->rope_dims / 2; p++) r.inv_freq[p] = pow(base, -2.0 * p / h->rope_dims);
+  return r;
+}
+
+/* llama3 has its scaling worked out in the file (rope_freqs), longrope has two, for short and for long contexts. */
+static enum lrqk_status read_divisors(struct hparams *h, const struct gguf *g, const struct scaling *s) {
+  bool both, short_too;
+  TRY(divide_by_tensor(&h->rope, h, g, "rope_freqs.weight", &both));
+  h->rope_long = h->rope;
+  TRY(divide_by_tensor(&h->rope_long, h, g, "rope_factors_long.weight", &both));
+  TRY(divide_by_tensor(&h->rope, h, g, "rope_factors_short.weight", &short_too));
+  if (both != short_too) {
+    return gguf_fail(g, "tensor rope_factors_%s.weight is missing, expected it beside rope_factors_%s.weight", both ? "short" : "long",
+                     both ? "long" : "short");
+  }
+  if (both) h->rope_short_ctx = s->n_ctx;
+  return LRQK_OK;
+}
+
+enum lrqk_status rope_read(struct hparams *h, const struct gguf *g, float local_base) {
   struct rope *r = &h->rope;
   struct scaling s;
   TRY(read_scaling(&s, h, g));
-  *r = (struct rope){ .magnitude = s.magnitude };
-  for (uint32_t p = 0; p < h->rope_dims / 2; p++) r->inv_freq[p] = pow(h->rope_base, -2.0 * p / h->rope_dims);
+  *r = unscaled(h, h->rope_base);
+  r->magnitude = s.magnitude;
   if (s.type == LINEAR) {
     for (uint32_t p = 0; p < h->rope_dims / 2; p++) r->inv_freq[p] /= s.factor;
   } else if (s.type == YARN) {
     scale_yarn(r, h, &s);
   }
-  return divide_by_tensor(r, h, g);
+  TRY(read_divisors(h, g, &s));
+  if (local_base > 0) h->rope_local = unscaled(h, local_base);
+  h->local_rope = local_base > 0;
+  return LRQK_OK;
 }
 
-void rope_row(const struct hparams *h, uint32_t pos, float *cs) {
+void rope_row(const struct hparams *h, const struct rope *r, uint32_t pos, float *cs) {
   for (uint32_t p = 0; p < h->head_size / 2; p++) {
     bool rotates = p < h->rope_dims / 2;
-    double angle = h->rope.inv_freq[p] * pos;
-    cs[2 * p] = rotates ? (float)(h->rope.magnitude * cos(angle)) : 1;
-    cs[2 * p + 1] = rotates ? (float)(h->rope.magnitude * sin(angle)) : 0;
+    double angle = r->inv_freq[p] * pos;
+    cs[2 * p] = rotates ? (float)(r->magnitude * cos(angle)) : 1;
+    cs[2 * p + 1] = rotates ? (float)(r->magnitude * sin(angle)) : 0;
   }
 }

@@ -23,14 +23,33 @@ void host_add(const struct host_call *c) {
   for (size_t i = 0; i < (size_t)p->n4 * 4; i++) z[i] = x[i] + y[i];
 }
 
-void host_silu_mul(const struct host_call *c) {
-  const struct silu_mul_params *p = c->params;
+void host_add_row(const struct host_call *c) {
+  const struct add_row_params *p = c->params;
+  const float *x = c->buf[0], *b = c->buf[1];
+  float *z = c->buf[2];
+  size_t row = (size_t)p->row4 * 4;
+  for (size_t i = 0; i < (size_t)p->n4 * 4; i++) z[i] = x[i] + b[i % row];
+}
+
+static float capped(float x, float cap) { return cap > 0 ? cap * tanhf(x / cap) : x; }
+
+void host_soft_cap(const struct host_call *c) {
+  const struct soft_cap_params *p = c->params;
+  for (size_t i = 0; i < p->n; i++) ((float *)c->buf[1])[i] = capped(((const float *)c->buf[0])[i], p->cap);
+}
+
+static float silu(float x) { return x / (1.0f + expf(-x)); }
+static float gelu(float x) { return 0.5f * x * (1.0f + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x))); }
+
+void host_gate_mul(const struct host_call *c) {
+  const struct gate_mul_params *p = c->params;
+  bool is_gelu = c->id == KERNEL_GELU_MUL;
   size_t ff = (size_t)p->ff4 * 4, rows = p->n4 / p->ff4;
   const float *gu = c->buf[0];
   float *y = c->buf[1];
   for (size_t r = 0; r < rows; r++) {
     const float *gate = gu + r * 2 * ff, *up = gate + ff;
-    for (size_t i = 0; i < ff; i++) y[r * ff + i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
+    for (size_t i = 0; i < ff; i++) y[r * ff + i] = (is_gelu ? gelu(gate[i]) : silu(gate[i])) * up[i];
   }
 }
 
@@ -53,6 +72,19 @@ void host_rms_norm(const struct host_call *c) {
     for (size_t i = 0; i < n; i++) squares += (double)x[i] * x[i];
     float scale = (float)(1.0 / sqrt(squares / (double)n + p->eps));
     for (size_t i = 0; i < n; i++) y[i] = x[i] * scale * w[i];
+  }
+}
+
+void host_head_norm(const struct host_call *c) {
+  const struct head_norm_params *p = c->params;
+  size_t d = (size_t)p->d4 * 4, heads = p->nq + 2 * p->hk;
+  for (size_t i = 0; i < p->rows * heads; i++) {
+    const float *x = (const float *)c->buf[0] + i * d, *w = (const float *)c->buf[1] + (i % heads < p->nq ? 0 : d);
+    float *y = (float *)c->buf[2] + i * d;
+    double squares = 0;
+    for (size_t e = 0; e < d; e++) squares += (double)x[e] * x[e];
+    float scale = (float)(1.0 / sqrt(squares / (double)d + p->eps));
+    for (size_t e = 0; e < d; e++) y[e] = i % heads < p->nq + p->hk ? x[e] * scale * w[e] : x[e];
   }
 }
 
@@ -202,6 +234,12 @@ static uint32_t keys_seen(uint32_t i, uint32_t g, int32_t pos0, uint32_t n) {
   return seen <= 0 ? 0 : seen < n ? (uint32_t)seen : n;
 }
 
+/* ... of these, how many are too old for it. */
+static uint32_t keys_passed(uint32_t i, uint32_t g, int32_t pos0, uint32_t window, uint32_t seen) {
+  int64_t passed = (int64_t)pos0 + i / g + 1 - window;
+  return !window || passed <= 0 ? 0 : passed < seen ? (uint32_t)passed : seen;
+}
+
 /* First half of row t (of head h): K; V follows it. */
 static const uint16_t *kv_row(const struct host_call *c, size_t t, size_t kstr, size_t h, size_t hstr) {
   return (const uint16_t *)c->buf[1] + (t * kstr + h * hstr) * 8;
@@ -217,7 +255,7 @@ void host_attn_qk(const struct host_call *c) {
       for (uint32_t i = 0; i < p->m; i++) {
         size_t row = (size_t)h * p->m + i;
         if (t < keys_seen(i, p->g, p->pos0, p->n))
-          ((float *)c->buf[2])[row * p->sstr + t] = p->scale * dot((const float *)c->buf[0] + row * d, k, d);
+          ((float *)c->buf[2])[row * p->sstr + t] = capped(p->scale * dot((const float *)c->buf[0] + row * d, k, d), p->cap);
       }
     }
   }
@@ -228,11 +266,12 @@ void host_attn_softmax(const struct host_call *c) {
   for (size_t row = 0; row < p->rows; row++) {
     const float *s = (const float *)c->buf[0] + row * p->sstr;
     float *pr = (float *)c->buf[1] + row * p->sstr, *ml = (float *)c->buf[2] + (row * p->shares + p->share) * 2;
-    uint32_t seen = keys_seen((uint32_t)(row % p->m), p->g, p->pos0, p->n);
+    uint32_t i = (uint32_t)(row % p->m), seen = keys_seen(i, p->g, p->pos0, p->n), from = keys_passed(i, p->g, p->pos0, p->window, seen);
     float most = -1e30f;
     double sum = 0;
-    for (uint32_t t = 0; t < seen; t++) most = fmaxf(most, s[t]);
-    for (uint32_t t = 0; t < seen; t++) sum += pr[t] = expf(s[t] - most);
+    for (uint32_t t = 0; t < from; t++) pr[t] = 0;
+    for (uint32_t t = from; t < seen; t++) most = fmaxf(most, s[t]);
+    for (uint32_t t = from; t < seen; t++) sum += pr[t] = expf(s[t] - most);
     for (uint32_t t = seen; t < (p->n + 3) / 4 * 4; t++) pr[t] = 0;
     ml[0] = most;
     ml[1] = (float)sum;
@@ -283,14 +322,17 @@ static uint32_t rows_here(uint32_t total, uint32_t n0, uint32_t nmax) { return m
 
 void host_attn_dqk(const struct host_call *c) {
   const struct attn_dqk_params *p = c->params;
-  uint32_t g = c->spec[1], d = c->spec[3] * 8, n = rows_here(((const uint32_t *)c->buf[3])[p->n_at], p->n0, p->nmax);
+  const uint32_t *step = c->buf[3];
+  uint32_t g = c->spec[1], d = c->spec[3] * 8, n = rows_here(step[p->n_at], p->n0, p->nmax);
   for (uint32_t list = 0; list < c->groups[1]; list++) {
     for (uint32_t t = 0; t < n; t++) {
       float k[D_MAX];
+      bool old = p->window && (step[STEP_POS] % p->ring + p->ring - (p->n0 + t)) % p->ring >= p->window;
       halves_to_floats(k, kv_row(c, t, p->kstr, list / p->share, p->hstr), d);
       for (uint32_t i = 0; i < g; i++) {
         size_t row = (size_t)list * g + i;
-        ((float *)c->buf[2])[row * p->sstr + p->s0 + t] = p->scale * dot((const float *)c->buf[0] + row * d, k, d);
+        float score = capped(p->scale * dot((const float *)c->buf[0] + row * d, k, d), p->cap);
+        ((float *)c->buf[2])[row * p->sstr + p->s0 + t] = old ? -1e30f : score;
       }
     }
   }

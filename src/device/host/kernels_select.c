@@ -63,8 +63,8 @@ void host_pair_choose(const struct host_call *c) {
 
 /* ---- proxies */
 
-/* The proxies of a page; scores of the mean key, or cubics of them, or NULL. */
-struct plane { bool int8; uint32_t hk, page, rank, rw; const float *mean; bool cubic; };
+/* The proxies of a page; scores of the mean key, or cubics of them, or NULL; a soft cap or 0. */
+struct plane { bool int8; uint32_t hk, page, rank, rw; const float *mean; bool cubic; float soft_cap; };
 
 static void *row_of(const struct plane *s, void *px, uint32_t h, uint32_t t) { return (char *)px + ((size_t)h * s->page + t) * s->rw * 16; }
 
@@ -158,7 +158,8 @@ static float mean_score(const struct plane *s, uint32_t t) {
 }
 
 static float full_score(const struct host_call *c, const struct plane *s, const float *q, uint32_t h, uint32_t t) {
-  return proxy_score(s, c->buf[1], c->buf[2], q, h, t) + mean_score(s, t);
+  float score = proxy_score(s, c->buf[1], c->buf[2], q, h, t) + mean_score(s, t);
+  return s->soft_cap > 0 ? s->soft_cap * tanhf(score / s->soft_cap) : score;
 }
 
 /* One share [begin, end) of a page for one query head: out = its statistics, score its fp16 row from the page's start. */
@@ -189,7 +190,7 @@ void host_score_stat(const struct host_call *c) {
   bool int8 = c->id == KERNEL_SCORE_STAT_I8 || c->id == KERNEL_SCORE_STAT_I8_MEAN || c->id == KERNEL_SCORE_STAT_I8_SLOW;
   bool mean = c->id == KERNEL_SCORE_STAT_I8_MEAN || c->id == KERNEL_SCORE_STAT_F16_MEAN;
   bool slow = c->id == KERNEL_SCORE_STAT_I8_SLOW || c->id == KERNEL_SCORE_STAT_F16_SLOW;
-  struct plane s = { .int8 = int8, .page = p->page, .rw = c->spec[2], .cubic = slow };
+  struct plane s = { .int8 = int8, .page = p->page, .rw = c->spec[2], .cubic = slow, .soft_cap = p->soft_cap };
   for (uint32_t head = 0; head < c->groups[1] * g; head++)
     for (uint32_t x = 0; x < c->groups[0]; x++) {
       const float *q = (const float *)c->buf[0] + (size_t)head * s.rw * (int8 ? 16 : 8);
