@@ -218,6 +218,27 @@ static void quantise_q6_k(struct gguf_bytes *out, const float *v) {
   put(out, &d, 2);
 }
 
+/* Types without a rule here: any bits, the same for the same v, with the fp16 fields such that values are about as large. */
+static void any_block(struct gguf_bytes *out, uint32_t type, const float *v) {
+  static const struct { uint32_t type, at[2]; float of[2]; } fields[] = {   /* field = largest |v| * of; one field alone stands twice */
+    { TYPE_Q5_0, { 0, 0 }, { 1 / 16.0f, 1 / 16.0f } },     { TYPE_Q5_1, { 0, 2 }, { 1 / 16.0f, -1 } },
+    { TYPE_Q2_K, { 80, 82 }, { 1 / 60.0f, 1 / 40.0f } },   { TYPE_Q3_K, { 108, 108 }, { 1 / 128.0f, 1 / 128.0f } },
+    { TYPE_Q5_K, { 0, 2 }, { 1 / 1000.0f, 1 / 60.0f } },   { TYPE_IQ4_NL, { 0, 0 }, { 1 / 127.0f, 1 / 127.0f } },
+    { TYPE_IQ4_XS, { 0, 0 }, { 1 / 4064.0f, 1 / 4064.0f } },
+  };
+  const struct tensor_type *t = tensor_type_find(type);
+  unsigned char block[256];
+  uint64_t seed = 0;
+  float most = 0;
+  for (uint32_t i = 0; i < t->block; i++) most = fmaxf(most, fabsf(v[i]));
+  memcpy(&seed, v, 4);
+  for (uint32_t i = 0; i < t->bytes; i++) block[i] = (unsigned char)writer_random(&seed);
+  for (size_t i = 0; i < sizeof fields / sizeof *fields; i++)
+    for (int j = 0; j < 2; j++)
+      if (fields[i].type == type) memcpy(block + fields[i].at[j], &(uint16_t){ float_to_half(most * fields[i].of[j]) }, 2);
+  put(out, block, t->bytes);
+}
+
 static void put_bf16(struct gguf_bytes *out, float v) {
   uint32_t u;
   memcpy(&u, &v, 4);
@@ -237,7 +258,7 @@ void writer_quantise(struct gguf_bytes *out, uint32_t type, const float *v, uint
       case TYPE_Q4_1: quantise_q4_1(out, v); break;
       case TYPE_Q4_K: quantise_q4_k(out, v); break;
       case TYPE_Q6_K: quantise_q6_k(out, v); break;
-      default: abort();
+      default: any_block(out, type, v);
     }
   }
 }

@@ -31,7 +31,8 @@ void writer_tensor(struct gguf_writer *w, const char *name, uint32_t type, uint3
                    size_t bytes);
 /* Only the description, with any offset into the tensor data. */
 void writer_tensor_at(struct gguf_writer *w, const char *name, uint32_t type, uint32_t n_dims, const uint64_t *dims, uint64_t offset);
-/* n values quantised to a type that has a kernel, appended to out; free(out->data). */
+/* n values quantised to a type that has a kernel, appended to out; free(out->data).  Types with a rule of their own get
+ * the nearest values, others any of about the same size. */
 void writer_quantise(struct gguf_bytes *out, uint32_t type, const float *v, uint64_t n);
 /* rows x k values as floats (row by row), quantised. */
 void writer_matrix(struct gguf_writer *w, const char *name, uint32_t type, uint64_t k, uint64_t rows, const float *v);

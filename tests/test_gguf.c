@@ -394,7 +394,7 @@ START_TEST(golden_blocks) {
     seen |= 1u << id;
   }
   fclose(f);
-  ck_assert_uint_eq(lines, 23);
+  ck_assert_uint_eq(lines, 51);
   for (uint32_t i = 0; i < 64; i++) {
     const struct tensor_type *t = tensor_type_find(i);
     if (t && t->dequantise) ck_assert_msg(seen >> i & 1, "no block of %s", t->name);

@@ -237,7 +237,8 @@ static void matmul_case(uint32_t type, uint32_t n, uint32_t k) {
 
 static const struct { uint32_t type, unit; } formats[] = {       /* unit: values of k that rows are multiples of */
   { TYPE_F32, 4 },   { TYPE_F16, 8 },   { TYPE_BF16, 8 },   { TYPE_Q8_0, 32 },
-  { TYPE_Q4_0, 32 }, { TYPE_Q4_1, 32 }, { TYPE_Q4_K, 256 }, { TYPE_Q6_K, 256 },
+  { TYPE_Q4_0, 32 }, { TYPE_Q4_1, 32 }, { TYPE_Q5_0, 32 }, { TYPE_Q5_1, 32 }, { TYPE_IQ4_NL, 32 },
+  { TYPE_Q2_K, 256 }, { TYPE_Q3_K, 256 }, { TYPE_Q4_K, 256 }, { TYPE_Q5_K, 256 }, { TYPE_Q6_K, 256 }, { TYPE_IQ4_XS, 256 },
 };
 static const uint32_t products[][2] = { { 1, 1 }, { 31, 3 }, { 32, 2 }, { 33, 5 }, { 161, 600 } };   /* n, k/unit: the last, values */
 

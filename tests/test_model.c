@@ -48,6 +48,16 @@ static unsigned nibble_at(const unsigned char *q, size_t rows, uint32_t row, uin
   return i % 8 < 4 ? byte & 15 : byte >> 4;
 }
 
+/* Value i of a row whose blocks of 64 have two bits each. */
+static unsigned two_at(const unsigned char *q, size_t rows, uint32_t row, uint32_t i) {
+  return q[(i / 64 * rows + row) * 16 + i % 64 / 16 * 4 + i % 4] >> i % 16 / 4 * 2 & 3;
+}
+
+/* Bit i % 32 of a word. */
+static unsigned bit_at(const unsigned char *word, uint32_t i) { return word[i % 32 / 8] >> i % 8 & 1; }
+
+static const int8_t iq4[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
+
 static float int8_at(const unsigned char *q, size_t rows, uint32_t row, uint32_t i) {
   return (float)(int8_t)q[(i / 16 * rows + row) * 16 + i % 16];
 }
@@ -78,6 +88,30 @@ static float value_at(const struct linear_part *part, const unsigned char *q, co
       of64 += i % 64 / 32 * 2;
       return half_to_float(u16_at(word)) * (float)of64[0] * (float)nibble_at(q, rows, row, i) -
              half_to_float(u16_at(word + 2)) * (float)of64[1];
+    case KERNEL_MATMUL_Q5_0:
+    case KERNEL_MATMUL_Q5_1:
+      word = scale + (block * 2 * rows + row) * 4;
+      f = (float)(nibble_at(q, rows, row, i) + 16 * bit_at(word + rows * 4, i));
+      return part->kernel == KERNEL_MATMUL_Q5_0 ? half_to_float(u16_at(word)) * (f - 16)
+                                                : half_to_float(u16_at(word)) * f + half_to_float(u16_at(word + 2));
+    case KERNEL_MATMUL_Q2_K:
+      of64 += i % 64 / 16;
+      return half_to_float(u16_at(word)) * (float)(of64[0] & 15) * (float)two_at(q, rows, row, i) -
+             half_to_float(u16_at(word + 2)) * (float)(of64[0] >> 4);
+    case KERNEL_MATMUL_Q3_K:
+      word = scale + (i / 256 * 13 * rows + row) * 4;                                     /* thirteen words for 256 values */
+      f = (float)two_at(q, rows, row, i) + 4 * (float)bit_at(word + (5 + i % 256 / 32) * rows * 4, i) - 4;
+      return half_to_float(u16_at(word)) * (float)(int8_t)word[(1 + i % 256 / 64) * rows * 4 + i % 64 / 16] * f;
+    case KERNEL_MATMUL_Q5_K:
+      word = scale + (i / 256 * 13 * rows + row) * 4;
+      of64 = word + (1 + i % 256 / 64) * rows * 4 + i % 64 / 32 * 2;
+      f = (float)(nibble_at(q, rows, row, i) + 16 * bit_at(word + (5 + i % 256 / 32) * rows * 4, i));
+      return half_to_float(u16_at(word)) * (float)of64[0] * f - half_to_float(u16_at(word + 2)) * (float)of64[1];
+    case KERNEL_MATMUL_IQ4_NL: return half_to_float(u16_at(pair)) * (float)iq4[nibble_at(q, rows, row, i)];
+    case KERNEL_MATMUL_IQ4_XS:
+      word = scale + (i / 256 * 3 * rows + row) * 4;                                      /* three words */
+      return half_to_float(u16_at(word)) * (float)(int8_t)word[(1 + i % 256 / 128) * rows * 4 + i % 128 / 32] *
+             (float)iq4[nibble_at(q, rows, row, i)];
     default: ck_abort_msg("kernel %d is no matmul", part->kernel);
   }
 }
@@ -93,7 +127,7 @@ static void check_linear(const struct opened *o, const struct linear *w, const c
     ck_assert_uint_eq(part->row0, row);
     ck_assert(part->rows > 0 && part->q.size <= limit && part->scale.size <= limit);
     ck_assert(part->kernel == KERNEL_MATMUL_F32 || part->kernel == KERNEL_MATMUL_F16 || part->kernel == KERNEL_MATMUL_BF16
-                ? part->block < 32 && !part->scale.buf : part->block == 32 && part->scale.buf);
+                ? part->block < 32 && !part->scale.buf : part->block >= 32 && part->scale.buf);
     unsigned char *q = download(o->dev, part->q), *scale = download(o->dev, part->scale);
     for (uint32_t j = 0; j < part->rows; j++, row++, in_tensor++) {
       while (in_tensor == t->rows) {
@@ -167,6 +201,10 @@ static const struct { struct tiny_model tiny; uint64_t max_binding; uint32_t qkv
   { { .type = TYPE_Q4_0, .layers = 1 }, 2048, 2 },                  /* 64 rows of 32 bytes */
   { { .type = TYPE_Q4_K, .embd = 256, .ff = 256, .layers = 1, .vocab = 270 }, 16384, 4 },   /* 128 rows of 128 bytes */
   { { .type = TYPE_Q6_K, .embd = 256, .ff = 256, .layers = 1, .vocab = 270 }, 9728, 14 },   /* 38 rows of 256 bytes */
+  { { .type = TYPE_Q3_K, .v_type = TYPE_Q5_K + 1, .embd_type = TYPE_Q6_K + 1, .embd = 256, .ff = 512, .layers = 1, .vocab = 270 }, 0, 2 },
+  { { .type = TYPE_IQ4_XS, .v_type = TYPE_Q2_K + 1, .embd_type = TYPE_Q5_K + 1, .embd = 256, .ff = 256, .layers = 1, .vocab = 270 }, 0, 2 },
+  { { .type = TYPE_IQ4_NL, .v_type = TYPE_Q5_1 + 1, .embd_type = TYPE_Q5_0 + 1, .embd = 96, .heads = 3, .kv_heads = 1, .ff = 160, .vocab = 263 }, 0, 2 },
+  { { .type = TYPE_Q3_K, .embd = 256, .ff = 256, .layers = 1, .vocab = 270 }, 8192, 4 },    /* 128 rows of 64 bytes */
 };
 
 /* ---- any bits that a file may hold, packed in pieces */
@@ -174,6 +212,8 @@ static const struct { struct tiny_model tiny; uint64_t max_binding; uint32_t qkv
 static const struct any_bits { uint32_t type, k, high[2]; } any_bits[] = {   /* high: bytes that decide what is finite */
   { TYPE_F32, 12, { 3, 3 } },    { TYPE_F16, 24, { 1, 1 } },  { TYPE_BF16, 24, { 1, 1 } }, { TYPE_Q8_0, 224, { 1, 1 } },
   { TYPE_Q4_0, 224, { 1, 1 } },  { TYPE_Q4_1, 96, { 1, 3 } }, { TYPE_Q4_K, 768, { 1, 3 } }, { TYPE_Q6_K, 768, { 209, 209 } },
+  { TYPE_Q5_0, 96, { 1, 1 } },   { TYPE_Q5_1, 96, { 1, 3 } }, { TYPE_IQ4_NL, 224, { 1, 1 } }, { TYPE_IQ4_XS, 768, { 1, 1 } },
+  { TYPE_Q2_K, 768, { 81, 83 } }, { TYPE_Q3_K, 768, { 109, 109 } }, { TYPE_Q5_K, 768, { 1, 3 } },
 };
 
 START_TEST(any_bits_are_kept) {

@@ -190,8 +190,17 @@ static const struct {
   { .tiny = { .type = TYPE_Q4_1 } },
   { .tiny = { .type = TYPE_Q4_K, .embd = 256, .ff = 256 } },
   { .tiny = { .type = TYPE_Q6_K, .embd = 256, .ff = 512 } },
+  { .tiny = { .type = TYPE_Q5_0 } },
+  { .tiny = { .type = TYPE_Q5_1, .untied = true } },
+  { .tiny = { .type = TYPE_IQ4_NL } },
+  { .tiny = { .type = TYPE_Q2_K, .embd = 256, .ff = 256, .layers = 1 } },
+  { .tiny = { .type = TYPE_Q3_K, .embd = 256, .ff = 512, .layers = 1 } },
+  { .tiny = { .type = TYPE_Q5_K, .embd = 256, .ff = 256, .layers = 1 } },
+  { .tiny = { .type = TYPE_IQ4_XS, .embd = 256, .ff = 256, .layers = 1 } },
   /* mixtures, as files that are called Q4_K_M and such have them */
   { .tiny = { .type = TYPE_Q4_K, .v_type = TYPE_Q6_K + 1, .embd_type = TYPE_Q6_K + 1, .embd = 256, .ff = 256, .heads = 8, .kv_heads = 2 } },
+  { .tiny = { .type = TYPE_Q3_K, .v_type = TYPE_Q5_K + 1, .embd_type = TYPE_Q6_K + 1, .embd = 256, .ff = 256, .layers = 1 } },
+  { .tiny = { .type = TYPE_IQ4_NL, .v_type = TYPE_Q5_1 + 1, .embd_type = TYPE_Q8_0 + 1, .embd = 96, .heads = 3, .ff = 160 } },
   { .tiny = { .type = TYPE_Q4_0, .v_type = TYPE_F16 + 1, .embd_type = TYPE_Q8_0 + 1, .untied = true, .embd = 96, .heads = 3 } },
   { .tiny = { .type = TYPE_BF16, .v_type = TYPE_F32 + 1, .embd_type = TYPE_Q4_1 + 1 } },
   /* heads: each its own, one for all; larger and smaller than D / Hq; some of the coordinates rotate */

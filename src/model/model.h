@@ -72,9 +72,11 @@ struct linear_part {
   uint32_t block;         /* values of k that the kernel counts as one */
   uint32_t row0, rows;    /* output columns row0 .. row0 + rows of y */
   struct view q;          /* F32: [k/4][rows] float4; F16, BF16: [k/8][rows] uint4 of halves; Q8_0, Q6_K: [k/32][2][rows] uint4 of
-                             int8; Q4_0, Q4_1, Q4_K: [k/32][rows] uint4 of nibbles */
-  struct view scale;      /* uint.  Q8_0, Q4_0: [ceil(k/64)][rows] fp16 of two blocks; Q4_1: [k/32][rows] fp16 d, m; Q4_K:
-                             [k/256][5][rows] fp16 d, dmin and 16 bytes; Q6_K: [k/256][5][rows] fp16 d and 16 int8; else empty */
+                             int8; Q2_K, Q3_K: [k/64][rows] uint4 of two bits; else [k/32][rows] uint4 of nibbles */
+  struct view scale;      /* uint.  Q8_0, Q4_0, IQ4_NL: [ceil(k/64)][rows] fp16 of two blocks; Q4_1: [k/32][rows] fp16 d, m; Q5_0, Q5_1:
+                             [k/32][2][rows] that, 32 fifth bits; Q2_K, Q4_K, Q5_K: [k/256][5 or 13][rows] fp16 d, dmin, 16 bytes, 256
+                             fifth bits; Q3_K, Q6_K: [k/256][13 or 5][rows] fp16 d, 16 int8, 256 third bits; IQ4_XS: [k/256][3][rows]
+                             fp16 d, 8 int8; else empty */
 };
 struct linear { uint32_t n, k, n_parts; struct linear_part *part; struct view bias; /* [n] float, size 0: none */ };
 

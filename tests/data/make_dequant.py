@@ -9,7 +9,8 @@ from gguf.quants import dequantize
 
 rng = np.random.default_rng(1)
 # Where the fp16 fields lie in a block: random bytes there would often be NaN.
-HALVES = {T.Q4_0: [0], T.Q4_1: [0, 2], T.Q8_0: [0], T.Q4_K: [0, 2], T.Q6_K: [208]}
+HALVES = {T.Q4_0: [0], T.Q4_1: [0, 2], T.Q8_0: [0], T.Q4_K: [0, 2], T.Q6_K: [208],
+          T.Q5_0: [0], T.Q5_1: [0, 2], T.Q2_K: [80, 82], T.Q3_K: [108], T.Q5_K: [0, 2], T.IQ4_NL: [0], T.IQ4_XS: [0]}
 
 def line(t, raw):
     values = dequantize(raw.reshape(1, -1), t) if t not in (T.F32, T.F16) else raw.view(np.float32 if t == T.F32 else np.float16)

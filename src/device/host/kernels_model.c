@@ -9,7 +9,7 @@
 #include "device/kernels.h"
 #include "shaders/step.h"
 
-enum { M_TILE = 64, N_TILE = 16, BLOCK = 32 };   /* of the matmul */
+enum { M_TILE = 64, N_TILE = 16, BLOCK = 32, MAX_BLOCK = 64 };   /* of the matmul */
 enum { D_MAX = 512 };                            /* largest head size */
 
 static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
@@ -125,30 +125,59 @@ void host_rope(const struct host_call *c) {
 /* ---- matmul */
 
 static uint32_t block_of(enum kernel_id id) {
-  return id == KERNEL_MATMUL_F32 ? 4 : id == KERNEL_MATMUL_F16 || id == KERNEL_MATMUL_BF16 ? 8 : BLOCK;
+  switch (id) {
+    case KERNEL_MATMUL_F32: return 4;
+    case KERNEL_MATMUL_F16: case KERNEL_MATMUL_BF16: return 8;
+    case KERNEL_MATMUL_Q2_K: case KERNEL_MATMUL_Q3_K: return 64;
+    default: return BLOCK;
+  }
 }
 
 static float low_half(uint32_t u) { return half_to_float((uint16_t)u); }
 
-/* Scale and offset of 16 weights of row j (half is 0 or 1, of block b): w = dm[0] * q + dm[1]. */
+static float byte_of(uint32_t word, uint32_t i) { return (float)(int8_t)(word >> 8 * i); }
+
+/* Scale and offset of 16 weights of row j (half is 0 or 1, of block b of 32): w = dm[0] * q + dm[1]. */
 static void scale_of(float dm[2], const struct host_call *c, uint32_t b, uint32_t half, uint32_t j) {
   const uint32_t *scale = (const uint32_t *)c->buf[3] + j;
-  size_t n = ((const struct matmul_params *)c->params)->n, group = b / 8 * 5 * n;
+  uint32_t words = c->id == KERNEL_MATMUL_Q5_K || c->id == KERNEL_MATMUL_Q3_K ? 13 : c->id == KERNEL_MATMUL_IQ4_XS ? 3 : 5;
+  size_t n = ((const struct matmul_params *)c->params)->n, group = b / 8 * words * n;
   dm[1] = 0;
-  if (c->id == KERNEL_MATMUL_Q8_0 || c->id == KERNEL_MATMUL_Q4_0) {
+  if (c->id == KERNEL_MATMUL_Q8_0 || c->id == KERNEL_MATMUL_Q4_0 || c->id == KERNEL_MATMUL_IQ4_NL) {
     dm[0] = low_half(scale[b / 2 * n] >> 16 * (b & 1));
     if (c->id == KERNEL_MATMUL_Q4_0) dm[1] = -8 * dm[0];
   } else if (c->id == KERNEL_MATMUL_Q4_1) {
     dm[0] = low_half(scale[b * n]);
     dm[1] = low_half(scale[b * n] >> 16);
-  } else if (c->id == KERNEL_MATMUL_Q4_K) {
+  } else if (c->id == KERNEL_MATMUL_Q5_0 || c->id == KERNEL_MATMUL_Q5_1) {
+    dm[0] = low_half(scale[2 * b * n]);
+    dm[1] = c->id == KERNEL_MATMUL_Q5_0 ? -16 * dm[0] : low_half(scale[2 * b * n] >> 16);
+  } else if (c->id == KERNEL_MATMUL_IQ4_XS) {
+    dm[0] = low_half(scale[group]) * byte_of(scale[group + (1 + b % 8 / 4) * n], b & 3);
+  } else if (c->id == KERNEL_MATMUL_Q2_K) {
+    uint32_t byte = scale[group + (1 + b % 8 / 2) * n] >> (16 * (b & 1) + 8 * half);
+    dm[0] = low_half(scale[group]) * (float)(byte & 15);
+    dm[1] = -(low_half(scale[group] >> 16) * (float)(byte >> 4 & 15));
+  } else if (c->id == KERNEL_MATMUL_Q4_K || c->id == KERNEL_MATMUL_Q5_K) {
     uint32_t bytes = scale[group + (1 + b % 8 / 2) * n] >> 16 * (b & 1);
     dm[0] = low_half(scale[group]) * (float)(bytes & 255);
     dm[1] = -(low_half(scale[group] >> 16) * (float)(bytes >> 8 & 255));
   } else {
-    dm[0] = low_half(scale[group]) * (float)(int8_t)(scale[group + (1 + b % 8 / 2) * n] >> (16 * (b & 1) + 8 * half));
+    dm[0] = low_half(scale[group]) * byte_of(scale[group + (1 + b % 8 / 2) * n], 2 * (b & 1) + half);
+    if (c->id == KERNEL_MATMUL_Q3_K) dm[1] = -4 * dm[0];
   }
 }
+
+/* The bits above those of plane q, one for each of 32 weights, and what a set one is worth; 0 for types without. */
+static uint32_t high_bits(const struct host_call *c, uint32_t b, uint32_t j, uint32_t *worth) {
+  const uint32_t *scale = (const uint32_t *)c->buf[3] + j;
+  size_t n = ((const struct matmul_params *)c->params)->n;
+  *worth = c->id == KERNEL_MATMUL_Q3_K ? 4 : 16;
+  if (c->id == KERNEL_MATMUL_Q5_0 || c->id == KERNEL_MATMUL_Q5_1) return scale[(2 * b + 1) * n];
+  return c->id == KERNEL_MATMUL_Q5_K || c->id == KERNEL_MATMUL_Q3_K ? scale[(b / 8 * 13 + 5 + b % 8) * n] : 0;
+}
+
+static const int8_t iq4[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
 
 /* Column jj of out[block][N_TILE] = elements of block b of weight row j. */
 static void dequantise(float out[][N_TILE], uint32_t jj, const struct host_call *c, uint32_t b, uint32_t j) {
@@ -171,11 +200,19 @@ static void dequantise(float out[][N_TILE], uint32_t jj, const struct host_call 
       scale_of(dm, c, b, half, j);
       for (uint32_t e = 0; e < 16; e++) out[half * 16 + e][jj] = dm[0] * (float)bytes[e];
     }
+  } else if (c->id == KERNEL_MATMUL_Q2_K || c->id == KERNEL_MATMUL_Q3_K) {
+    for (uint32_t e = 0; e < 64; e++) {        /* two bits: element 4j + i of 16 in bits 8i + 2j of a word */
+      uint32_t worth, high = high_bits(c, 2 * b + e / 32, j, &worth) >> e % 32 & 1, shift = 8 * (e & 3) + e % 16 / 4 * 2;
+      scale_of(dm, c, 2 * b + e / 32, e % 32 / 16, j);
+      out[e][jj] = dm[0] * (float)((((const uint32_t *)q)[e / 16] >> shift & 3) + worth * high) + dm[1];
+    }
   } else {
+    uint32_t worth, high = high_bits(c, b, j, &worth);
+    bool table = c->id == KERNEL_MATMUL_IQ4_NL || c->id == KERNEL_MATMUL_IQ4_XS;
     scale_of(dm, c, b, 0, j);
     for (uint32_t e = 0; e < BLOCK; e++) {     /* nibbles of 8 elements: 0..3 the low ones of 4 bytes, 4..7 the high ones */
-      uint32_t shift = 8 * (e & 3) + (e & 4);
-      out[e][jj] = dm[0] * (float)(((const uint32_t *)q)[e / 8] >> shift & 15) + dm[1];
+      uint32_t shift = 8 * (e & 3) + (e & 4), nibble = ((const uint32_t *)q)[e / 8] >> shift & 15;
+      out[e][jj] = dm[0] * (table ? (float)iq4[nibble] : (float)(nibble + worth * (high >> e & 1))) + dm[1];
     }
   }
 }
@@ -186,7 +223,7 @@ static void matmul_tile(const struct host_call *c, uint32_t m0, uint32_t ms, uin
   uint32_t block = block_of(c->id);
   size_t k = (size_t)p->nblk * block;
   double acc[M_TILE][N_TILE] = { 0 };
-  float w[BLOCK][N_TILE] = { 0 };
+  float w[MAX_BLOCK][N_TILE] = { 0 };
   for (uint32_t b = 0; b < p->nblk; b++) {
     for (uint32_t jj = 0; jj < ns; jj++) dequantise(w, jj, c, b, j0 + jj);
     for (uint32_t i = 0; i < ms; i++) {
