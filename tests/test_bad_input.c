@@ -155,7 +155,7 @@ static void wrong_shape(struct gguf_writer *w) {
 }
 static void wrong_type(struct gguf_writer *w) {
   writer_drop_tensor(w, "blk.0.attn_k.weight");
-  writer_tensor(w, "blk.0.attn_k.weight", TYPE_Q5_0, 2, d64x32, zeros, 1408);
+  writer_tensor(w, "blk.0.attn_k.weight", 9, 2, d64x32, zeros, 2304);
 }
 static void unknown_type(struct gguf_writer *w) { writer_tensor(w, "extra.weight", 99, 1, d64, zeros, 256); }
 static void key_twice(struct gguf_writer *w) { writer_u32(w, "llama.block_count", 2); }
@@ -187,7 +187,7 @@ static const struct { void (*change)(struct gguf_writer *w); const char *thing, 
   { odd_rotary, "rope.dimension_count is 15", "expected a multiple of 2" },
   { large_rotary, "rope.dimension_count is 18", "expected 2 to 16" }, { no_tensor, "blk.1.ffn_up.weight is missing", "expected [64, 128]" },
   { wrong_shape, "blk.0.attn_q.weight is [64, 32", "expected [64, 64]" },
-  { wrong_type, "type Q5_0 of tensor blk.0.attn_k.weight", "expected one of" },
+  { wrong_type, "type Q8_1 of tensor blk.0.attn_k.weight", "expected one of" },
   { unknown_type, "tensor extra.weight has type 99", "expected" }, { key_twice, "key llama.block_count is there twice", "expected once" },
   { tensor_twice, "tensor output_norm.weight is there twice", "expected once" },
   { odd_offset, "tensor extra.weight has offset 16", "expected a multiple" },
