@@ -42,6 +42,7 @@ static enum lrqk_status copy_names(lrqk_model *m) {
 
 static enum lrqk_status open_parts(lrqk_model *m, const char *path, bool vocab_only, bool directory_only) {
   TRY(gguf_open(&m->gguf, &m->log, path, vocab_only || directory_only));
+  if (directory_only) TRY(gguf_join(m->gguf, true));
   TRY(copy_names(m));
   if (directory_only) return LRQK_OK;
   if (!vocab_only) {

@@ -418,6 +418,90 @@ START_TEST(table_of_types) {
 }
 END_TEST
 
+/* ---- models in several files */
+
+enum { PARTS = 3 };
+
+static void part_path(char out[64], int i) { snprintf(out, 64, "test_gguf_%d-0000%d-of-0000%d.gguf", (int)getpid(), i + 1, PARTS); }
+
+/* Part i holds tensor "t<i>" with the value i; the first one may hold none. */
+static void save_part(int i, int no, int count, const char *tensor, bool empty) {
+  struct gguf_writer w = { 0 };
+  char path[64];
+  part_path(path, i);
+  if (!i) writer_string(&w, "general.architecture", "llama");
+  writer_raw(&w, "split.no", GGUF_U16, &(uint16_t){ (uint16_t)no }, 2);
+  writer_raw(&w, "split.count", GGUF_U16, &(uint16_t){ (uint16_t)count }, 2);
+  if (!i) writer_raw(&w, "split.tensors.count", GGUF_I32, &(int32_t){ empty ? PARTS - 1 : PARTS }, 4);
+  if (!empty || i) writer_tensor(&w, tensor, TYPE_F32, 1, (const uint64_t[]){ 1 }, &(float){ (float)i }, 4);
+  writer_save(&w, path);
+  writer_free(&w);
+}
+
+static void save_parts(bool empty) {
+  for (int i = 0; i < PARTS; i++) save_part(i, i, PARTS, (const char *[]){ "t0", "t1", "t2" }[i], empty);
+}
+
+static void remove_parts(void) {
+  char path[64];
+  for (int i = 0; i < PARTS; i++) { part_path(path, i); unlink(path); }
+}
+
+START_TEST(parts_are_one_model) {
+  struct log log = log_capture(&captured);
+  struct gguf *g;
+  char path[64];
+  part_path(path, 0);
+  save_parts(_i);
+  ck_assert_msg(gguf_open(&g, &log, path, false) == LRQK_OK, "%s", captured.text);
+  ck_assert_uint_eq(g->n_tensors, _i ? PARTS - 1 : PARTS);
+  for (int i = _i; i < PARTS; i++) {
+    const struct gguf_tensor *t = gguf_find_tensor(g, (const char *[]){ "t0", "t1", "t2" }[i]);
+    float v;
+    ck_assert_ptr_nonnull(t);
+    memcpy(&v, t->data, 4);
+    ck_assert(v == (float)i);
+  }
+  gguf_close(g);
+  ck_assert_int_eq(gguf_open(&g, &log, path, true), LRQK_OK);          /* the vocabulary needs the first alone */
+  ck_assert_uint_eq(g->n_tensors, _i ? 0 : 1);
+  ck_assert_int_eq(gguf_join(g, true), LRQK_OK);
+  ck_assert_uint_eq(g->n_tensors, _i ? PARTS - 1 : PARTS);
+  gguf_close(g);
+  remove_parts();
+}
+END_TEST
+
+START_TEST(wrong_parts) {
+  static const struct { int part, no, count; const char *tensor, *what, *expected; } bad[] = {
+    { 1, 2, PARTS, "t1", "is part 3 of 3", "expected part 2 of 3" },   { 2, 2, 4, "t2", "is part 3 of 4", "expected part 3 of 3" },
+    { 0, 1, PARTS, "t0", "is part 2 of 3", "expected part 1 of 3" },   { 1, 1, PARTS, "t0", "t0 is there twice", "expected once" },
+    { 0, 0, PARTS, "t0", "split.tensors.count is 2", "expected 3" },   { 2, 0, 0, NULL, "cannot open", "00003-of-00003" },
+    { 0, 0, 2, "t0", "a name that ends in -00001-of-00002.gguf", "expected" },
+  };
+  struct log log = log_capture(&captured);
+  struct gguf *g;
+  char path[64];
+  save_parts(false);
+  part_path(path, bad[_i].part);
+  if (bad[_i].tensor) save_part(bad[_i].part, bad[_i].no, bad[_i].count, bad[_i].tensor, false);
+  else unlink(path);
+  part_path(path, 0);
+  if (_i == 4) {
+    struct gguf_writer w = { 0 };
+    writer_raw(&w, "split.no", GGUF_U16, &(uint16_t){ 0 }, 2);
+    writer_raw(&w, "split.count", GGUF_U16, &(uint16_t){ PARTS }, 2);
+    writer_u32(&w, "split.tensors.count", 2);
+    writer_tensor(&w, "t0", TYPE_F32, 1, (const uint64_t[]){ 1 }, &(float){ 0 }, 4);
+    writer_save(&w, path);
+    writer_free(&w);
+  }
+  ck_assert_int_ne(gguf_open(&g, &log, path, false), LRQK_OK);
+  log_capture_expect(&captured, bad[_i].what, bad[_i].expected);
+  remove_parts();
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("gguf");
   TCase *right = tcase_create("right"), *bad = tcase_create("wrong"), *types = tcase_create("types");
@@ -432,6 +516,10 @@ int main(void) {
   tcase_add_test(bad, cut_anywhere);
   tcase_add_test(types, golden_blocks);
   tcase_add_test(types, table_of_types);
+  TCase *parts = tcase_create("parts");
+  tcase_add_loop_test(parts, parts_are_one_model, 0, 2);
+  tcase_add_loop_test(parts, wrong_parts, 0, 7);
+  suite_add_tcase(s, parts);
   suite_add_tcase(s, right);
   suite_add_tcase(s, bad);
   suite_add_tcase(s, types);

@@ -24,6 +24,8 @@ struct gguf_priv {
   char *path;
   const struct gguf_key **key_index;         /* sorted by name */
   const struct gguf_tensor **tensor_index;
+  struct gguf **part;                /* [n_parts] the further files of a model that was split: their tensors are in the list too */
+  size_t n_parts;
 };
 
 struct cursor { struct gguf *g; const unsigned char *begin, *p, *end; };
@@ -283,7 +285,7 @@ const struct gguf_tensor *gguf_find_tensor(const struct gguf *g, const char *nam
 
 /* ---- the file */
 
-static enum lrqk_status read_header(struct cursor *c, bool vocab_only) {
+static enum lrqk_status read_header(struct cursor *c) {
   struct gguf *g = c->g;
   uint64_t n_tensors, n_keys;
   char magic[4];
@@ -305,9 +307,6 @@ static enum lrqk_status read_header(struct cursor *c, bool vocab_only) {
     return gguf_fail(g, "claims %llu tensors, expected at most %d and no more than fit into the %zu bytes that follow",
                      (unsigned long long)n_tensors, MAX_COUNT, left(c));
   }
-  if (!n_tensors && !vocab_only) {
-    return gguf_fail(g, "has no tensors, expected those of a model (it is a vocabulary only)");
-  }
   g->n_keys = (size_t)n_keys;
   g->n_tensors = (size_t)n_tensors;
   return LRQK_OK;
@@ -316,7 +315,7 @@ static enum lrqk_status read_header(struct cursor *c, bool vocab_only) {
 static enum lrqk_status read_directory(struct gguf *g, const unsigned char *data, size_t size, bool vocab_only) {
   struct cursor c = { g, data, data, data + size };
   struct gguf_priv *p = g->priv;
-  TRY(read_header(&c, vocab_only));
+  TRY(read_header(&c));
   g->keys = mem_alloc(g->n_keys, sizeof *g->keys);
   g->tensors = mem_alloc(g->n_tensors, sizeof *g->tensors);
   p->key_index = mem_alloc(g->n_keys, sizeof *p->key_index);
@@ -334,6 +333,11 @@ static enum lrqk_status read_directory(struct gguf *g, const unsigned char *data
   TRY(gguf_u32(g, "general.alignment", false, &g->alignment));
   if (g->alignment == 0 || (g->alignment & (g->alignment - 1))) {
     return gguf_fail(g, "general.alignment is %u, expected a power of two", g->alignment);
+  }
+  uint32_t parts = 1;
+  TRY(gguf_u32(g, "split.count", false, &parts));
+  if (!g->n_tensors && !vocab_only && parts <= 1) {
+    return gguf_fail(g, "has no tensors, expected those of a model (it is a vocabulary only)");
   }
   for (size_t i = 0; i < g->n_tensors; i++) TRY(read_tensor(&c, i, vocab_only));
   if (g->n_tensors) TRY(place_tensors(&c));
@@ -363,13 +367,20 @@ enum lrqk_status gguf_open_memory(struct gguf **out, const struct log *log, cons
   struct gguf *g;
   TRY(create(&g, log, path));
   g->file_bytes = size;
+  uint32_t parts = 1;
   enum lrqk_status s = read_directory(g, data, size, vocab_only);
+  if (s == LRQK_OK) s = gguf_u32(g, "split.count", false, &parts);
+  if (s == LRQK_OK && parts > 1 && !vocab_only) s = gguf_fail(g, "key split.count is %u, expected a model in one file", parts);
   if (s == LRQK_OK) *out = g;
   else gguf_close(g);
   return s;
 }
 
-enum lrqk_status gguf_open(struct gguf **out, const struct log *log, const char *path, bool vocab_only) {
+/* ---- a model in several files, as llama-gguf-split makes them: NAME-00001-of-00003.gguf has the keys, and each of them tensors */
+
+enum { MAX_PARTS = 99999 };
+
+static enum lrqk_status open_one(struct gguf **out, const struct log *log, const char *path, bool vocab_only) {
   struct gguf *g;
   TRY(create(&g, log, path));
   enum lrqk_status s = mapfile_open(&g->priv->map, log, path);
@@ -382,8 +393,91 @@ enum lrqk_status gguf_open(struct gguf **out, const struct log *log, const char 
   return s;
 }
 
+/* Checks that g is part `no` of `count`. */
+static enum lrqk_status check_part(const struct gguf *g, uint32_t no, uint32_t count) {
+  uint32_t its_no = UINT32_MAX, its_count = 0;
+  TRY(gguf_u32(g, "split.no", true, &its_no));
+  TRY(gguf_u32(g, "split.count", true, &its_count));
+  if (its_no == no && its_count == count) return LRQK_OK;
+  gguf_fail(g, "is part %llu of %u of a model, expected part %u of %u", (unsigned long long)its_no + 1, its_count, no + 1, count);
+  if (!no) log_hint(&g->log, "name the first part; the others are found beside it");
+  return LRQK_MODEL;
+}
+
+static enum lrqk_status open_part(struct gguf *g, uint32_t no, uint32_t count, size_t stem, bool directory) {
+  char *path = mem_alloc(stem + 32, 1);
+  if (!path) return fail(&g->log, LRQK_MEMORY, "%s: no memory for the name of part %u", g->path, no + 1);
+  memcpy(path, g->path, stem);
+  snprintf(path + stem, 32, "-%05u-of-%05u.gguf", no + 1, count);
+  struct gguf **part = &g->priv->part[no - 1];
+  enum lrqk_status s = open_one(part, &g->log, path, directory);
+  mem_free(path);
+  if (s == LRQK_OK) g->priv->n_parts = no;
+  return s == LRQK_OK ? check_part(*part, no, count) : s;
+}
+
+/* The tensors of all parts become those of g. */
+static enum lrqk_status merge_parts(struct gguf *g) {
+  struct gguf_priv *p = g->priv;
+  size_t n = g->n_tensors;
+  uint32_t claimed = 0;
+  for (size_t i = 0; i < p->n_parts; i++) {
+    n += p->part[i]->n_tensors;
+    g->file_bytes += p->part[i]->file_bytes;
+  }
+  struct gguf_tensor *all = mem_alloc(n, sizeof *all);
+  const struct gguf_tensor **index = mem_alloc(n, sizeof *index);
+  if (!all || !index) {
+    mem_free(all);
+    mem_free(index);
+    return fail(&g->log, LRQK_MEMORY, "%s: no memory for the directory of %zu tensors", g->path, n);
+  }
+  if (g->n_tensors) memcpy(all, g->tensors, g->n_tensors * sizeof *all);
+  for (size_t i = 0, at = g->n_tensors; i < p->n_parts; at += p->part[i++]->n_tensors) {
+    if (p->part[i]->n_tensors) memcpy(all + at, p->part[i]->tensors, p->part[i]->n_tensors * sizeof *all);
+  }
+  for (size_t i = 0; i < n; i++) index[i] = &all[i];
+  mem_free(g->tensors);
+  mem_free(p->tensor_index);
+  g->tensors = all;
+  g->n_tensors = n;
+  p->tensor_index = index;
+  TRY(check_names(g, "tensor", index, n));
+  claimed = (uint32_t)n;
+  TRY(gguf_u32(g, "split.tensors.count", false, &claimed));
+  return claimed == n ? LRQK_OK : gguf_fail(g, "key split.tensors.count is %u, expected %zu, the tensors of all parts", claimed, n);
+}
+
+enum lrqk_status gguf_join(struct gguf *g, bool directory) {
+  uint32_t count = 1;
+  char suffix[32];
+  TRY(gguf_u32(g, "split.count", false, &count));
+  if (count <= 1) return LRQK_OK;
+  if (count > MAX_PARTS) return gguf_fail(g, "key split.count is %u, expected at most %d", count, MAX_PARTS);
+  TRY(check_part(g, 0, count));
+  size_t len = strlen(g->path), n = (size_t)snprintf(suffix, sizeof suffix, "-00001-of-%05u.gguf", count);
+  if (len < n || strcmp(g->path + len - n, suffix)) {
+    return gguf_fail(g, "is the first of %u parts of a model, expected a name that ends in %s, so that the others can be found", count, suffix);
+  }
+  g->priv->part = mem_alloc(count - 1, sizeof *g->priv->part);
+  if (!g->priv->part) return fail(&g->log, LRQK_MEMORY, "%s: no memory for a list of %u parts", g->path, count);
+  for (uint32_t i = 1; i < count; i++) TRY(open_part(g, i, count, len - n, directory));
+  return merge_parts(g);
+}
+
+enum lrqk_status gguf_open(struct gguf **out, const struct log *log, const char *path, bool vocab_only) {
+  struct gguf *g;
+  TRY(open_one(&g, log, path, vocab_only));
+  enum lrqk_status s = vocab_only ? LRQK_OK : gguf_join(g, false);
+  if (s == LRQK_OK) *out = g;
+  else gguf_close(g);
+  return s;
+}
+
 void gguf_close(struct gguf *g) {
   if (!g) return;
+  for (size_t i = 0; i < g->priv->n_parts; i++) gguf_close(g->priv->part[i]);
+  mem_free(g->priv->part);
   mapfile_close(&g->priv->map);
   mem_free(g->priv->key_index);
   mem_free(g->priv->tensor_index);

@@ -42,12 +42,16 @@ struct gguf {
   struct gguf_priv *priv;
 };
 
-/* vocab_only: a file without tensors is fine, and tensor types that are not known are not an error (such a tensor has a
+/* The first of several files that a model was split into stands for all of them: their tensors are in its list, each with
+ * its offset in its own file, and file_bytes is the sum.
+ * vocab_only: one file is opened, a file without tensors is fine, and tensor types that are not known are not an error (such a tensor has a
  * type whose block is 0, bytes 0 and data NULL). */
 enum lrqk_status gguf_open(struct gguf **out, const struct log *log, const char *path, bool vocab_only);
 /* The same for a file that lies in memory (borrowed until gguf_close); path is its name in messages.  Tests and fuzzing. */
 enum lrqk_status gguf_open_memory(struct gguf **out, const struct log *log, const char *path, const void *data, size_t size,
                                   bool vocab_only);
+/* What gguf_open does for a model in several files, for one that was opened vocab_only; directory: so are the others. */
+enum lrqk_status gguf_join(struct gguf *g, bool directory);
 void gguf_close(struct gguf *g);                           /* NULL is fine */
 
 const struct gguf_key *gguf_find(const struct gguf *g, const char *key);            /* NULL: not there */

@@ -79,12 +79,7 @@ static enum lrqk_status refuse_unsupported(const struct reader *r) {
       return gguf_fail(r->g, "key %s is %g, expected %g: %s are not supported", key, v, numbers[i].neutral[1], numbers[i].what);
     }
   }
-  uint32_t parts = 1;
-  TRY(gguf_u32(r->g, "split.count", false, &parts));
-  if (parts <= 1) return LRQK_OK;
-  gguf_fail(r->g, "key split.count is %u, expected a model in one file", parts);
-  log_hint(&r->g->log, "llama-gguf-split --merge makes one file of the parts");
-  return LRQK_MODEL;
+  return LRQK_OK;
 }
 
 static enum lrqk_status architecture(struct hparams *h, const struct arch **out, const struct gguf *g) {
