@@ -1,0 +1,75 @@
+/* commands.c - the queue: commands run in the order in which they are recorded.  A submit ends with a marker, so that
+ * it can be awaited while later ones run. */
+#include "device/opencl/ocl.h"
+
+enum lrqk_status ocl_dispatch(struct device *d, const struct kernel *k, const uint32_t groups[3], const struct view *views,
+                              const void *params) {
+  struct ocl *o = d->backend;
+  const struct kernel_info *info = &kernel_info[k->id];
+  cl_kernel kernel = k->backend;
+  for (uint32_t i = 0; i < info->n_bindings; i++) TRY(ocl_use(o, views[i].buf));
+  OCL_TRY(o, clSetKernelArg, kernel, 0, info->params_size, params);
+  for (uint32_t i = 0; i < info->n_bindings; i++) {
+    cl_mem mem;
+    TRY(ocl_range_get(o, &views[i], &mem));
+    OCL_TRY(o, clSetKernelArg, kernel, i + 1, sizeof mem, &mem);
+  }
+  const size_t local[3] = { k->spec[0], 1, 1 }, global[3] = { (size_t)groups[0] * k->spec[0], groups[1], groups[2] };
+  OCL_TRY(o, clEnqueueNDRangeKernel, o->queue, kernel, 3, NULL, global, local, 0, NULL, ocl_stamp(o, info->id));
+  return LRQK_OK;
+}
+
+enum lrqk_status ocl_copy(struct device *d, struct view dst, struct view src) {
+  struct ocl *o = d->backend;
+  const struct ocl_buffer *from = src.buf->backend, *to = dst.buf->backend;
+  TRY(ocl_use(o, src.buf));
+  TRY(ocl_use(o, dst.buf));
+  OCL_TRY(o, clEnqueueCopyBuffer, o->queue, from->mem, to->mem, src.offset, dst.offset, src.size, 0, NULL, ocl_stamp(o, "copy"));
+  return LRQK_OK;
+}
+
+enum lrqk_status ocl_fill(struct device *d, struct view dst, uint32_t word) {
+  struct ocl *o = d->backend;
+  const struct ocl_buffer *to = dst.buf->backend;
+  TRY(ocl_use(o, dst.buf));
+  OCL_TRY(o, clEnqueueFillBuffer, o->queue, to->mem, &word, sizeof word, dst.offset, dst.size, 0, NULL, ocl_stamp(o, "fill"));
+  return LRQK_OK;
+}
+
+void ocl_barrier(struct device *d) { (void)d; }   /* an in-order queue is one */
+
+/* Up to its place in the ring an older submit has ended. */
+static enum lrqk_status retire(struct ocl *o, uint32_t slot) {
+  if (!o->submit[slot].event) return LRQK_OK;
+  cl_int r = clWaitForEvents(1, &o->submit[slot].event);
+  clReleaseEvent(o->submit[slot].event);
+  o->submit[slot].event = NULL;
+  if (r != CL_SUCCESS) return ocl_fail(o, r, "clWaitForEvents");
+  if (o->submit[slot].ticket > o->done) o->done = o->submit[slot].ticket;
+  return LRQK_OK;
+}
+
+enum lrqk_status ocl_submit(struct device *d, uint64_t ticket) {
+  struct ocl *o = d->backend;
+  uint32_t slot = (uint32_t)(ticket % OCL_RING);
+  TRY(retire(o, slot));
+  OCL_TRY(o, clEnqueueMarkerWithWaitList, o->queue, 0, NULL, &o->submit[slot].event);
+  o->submit[slot].ticket = o->ticket = ticket;
+  OCL_TRY(o, clFlush, o->queue);
+  return LRQK_OK;
+}
+
+enum lrqk_status ocl_wait(struct device *d, uint64_t ticket) {
+  struct ocl *o = d->backend;
+  if (ticket > o->done) {
+    for (uint64_t t = o->done + 1; t <= ticket; t++) TRY(retire(o, (uint32_t)(t % OCL_RING)));
+    o->done = ticket;
+  }
+  if (ticket == o->ticket) ocl_stamps_collect(o);
+  return ocl_map_idle(o);
+}
+
+void ocl_commands_destroy(struct ocl *o) {
+  for (uint32_t i = 0; i < OCL_RING; i++)
+    if (o->submit[i].event) clReleaseEvent(o->submit[i].event);
+}
