@@ -1,12 +1,12 @@
-/* kernel_harness.h - runs one dispatch on `host` and on a Vulkan device (once with texel loads, once with storage-buffer
- * loads) and compares the results; what the environment asks of tests that open devices.  Used by test_kernels_model.c,
- * test_kernels_select.c, test_selection.c, test_engine.c. */
+/* kernel_harness.h - runs one dispatch on `host`, on a Vulkan device (once with texel loads, once with storage-buffer
+ * loads) and on an OpenCL device, and compares the results; what the environment asks of tests that open devices.  Used
+ * by test_kernels_*.c, test_selection.c, test_engine.c, test_device.c. */
 #ifndef KERNEL_HARNESS_H
 #define KERNEL_HARNESS_H
 
 #include "device/device.h"
 
-enum { HARNESS_DEVICES = 3 };                    /* at most: host, Vulkan texel, Vulkan storage */
+enum { HARNESS_DEVICES = 4 };                    /* at most: host, Vulkan texel, Vulkan storage, OpenCL */
 
 /* What a buffer holds where nothing was written, and all around it: a NaN as float and in both halves. */
 #define CANARY 0x7fc5ffa5u
@@ -29,13 +29,14 @@ struct kernel_arg {
 
 /* LRQK_TEST_VALIDATE=1: devices are opened under the validation layer, and a message fails the test. */
 bool test_validates(void);
-/* LRQK_TEST_DEVICES=host: no driver is opened (leaks of drivers are not ours, and their code is not instrumented).  Always
- * true in a build without Vulkan. */
+/* Whether tests open devices of this back end beside `host`: those of the build, unless LRQK_TEST_DEVICES names one:
+ * "vulkan", "opencl", or "host" for none (leaks of drivers are not ours, and their code is not instrumented). */
+bool test_uses(const char *backend);
 bool test_only_host(void);
 /* Whether the driver can hold test tensors in texel bindings; where not (SwiftShader: 65536 texels), says so on stderr. */
 bool test_texel_loads(void);
 
-/* Fixture around a Check case; fails in a build with Vulkan where there is no Vulkan device. */
+/* Fixture around a Check case; fails where a back end that tests use has no device. */
 void harness_open(void);
 void harness_close(void);
 void harness_fresh(void);                        /* checked fixture: each test begins with the same random numbers, no memory */

@@ -1,4 +1,4 @@
-/* test_engine.c - the invariants of the mixed cache, on tiny random models, on the vulkan and the host back end:
+/* test_engine.c - the invariants of the mixed cache, on tiny random models, on every back end:
  * what the policies must have in common, and what a text may not depend on. */
 #include <math.h>
 #include <stdio.h>
@@ -123,8 +123,8 @@ static void check_close(const float *a, const float *b, size_t steps, double lim
 }
 
 static const struct tiny_model *const shapes[] = { &shape_gqa, &shape_mha, &shape_mqa };
-static const char *const devices[] = { "vulkan", "host" };
-static int first;   /* the first of devices that may be opened */
+static const char *devices[3];   /* what tests open: the drivers, then host */
+static int n_devices;
 
 /* l <= k + w: the result of full, whatever the proxy, rank, group, sinks and dense layers. */
 START_TEST(all_active_equals_full) {
@@ -257,7 +257,7 @@ START_TEST(pages_and_slabs) {
   static const char *const options[] = { "attention=full", "attention=offload", "proxy=pairs active=48 lite=8", "proxy=pairs active=48 lite=8 group=none proxy-type=fp16",
                                          "proxy=gram active=48 lite=8" };
   enum { N = sizeof options / sizeof *options };
-  const struct device_options whole = { .select = devices[first], .texel = _i ? 1 : -1 };
+  const struct device_options whole = { .select = devices[0], .texel = _i ? 1 : -1 };
   struct device_options cut = whole;
   cut.max_binding = 512 * 2 * 32 * 4;   /* one page of 512 tokens of the GQA shape */
   int32_t *ids = text_ids(1300, 5);
@@ -277,16 +277,18 @@ START_TEST(pages_and_slabs) {
 }
 END_TEST
 
-/* vulkan and host agree, and so do both loaders. */
+/* All back ends agree, and so do both loaders of Vulkan. */
 START_TEST(devices_agree) {
-  const struct device_options dev[] = { { .select = "host" }, { .select = "vulkan", .texel = 1 }, { .select = "vulkan", .texel = -1 } };
+  const struct device_options dev[] = { { .select = "host" }, { .select = "vulkan", .texel = 1 }, { .select = "vulkan", .texel = -1 },
+                                        { .select = "opencl" }, { .select = "opencl", .separate = true } };
+  static const char *const names[] = { "host", "texel loads", "storage-buffer loads", "opencl", "opencl, separate memory" };
   int32_t *ids = text_ids(400, 6);
   float *want = NULL;
-  for (size_t i = 0; i < 3; i++) {
-    if (dev[i].texel == 1 && !test_texel_loads()) continue;
+  for (size_t i = 0; i < sizeof dev / sizeof *dev; i++) {
+    if ((i && !test_uses(dev[i].select)) || (dev[i].texel == 1 && !test_texel_loads())) continue;
     struct rig r = rig_open(shapes[_i], &dev[i]);
     float *x = run_options(&r, _i == 2 ? "proxy=pairs active=400 lite=8 group=none" : "proxy=pairs active=400 lite=8", ids, 333, 1, 10, true);
-    if (want) check_close(x, want, 11, 1e-8, i == 1 ? "texel loads" : "storage-buffer loads");
+    if (want) check_close(x, want, 11, 1e-8, names[i]);
     else want = x;
     if (i) free(x);
     rig_close(&r);
@@ -347,7 +349,7 @@ START_TEST(interrupted_prefill) {
   static const char *const each[] = { "proxy=pairs active=32 lite=8", "proxy=gram active=32 lite=8", "proxy=paper active=32 lite=8" };
   static const enum lrqk_proxy proxy[] = { LRQK_PROXY_PAIRS, LRQK_PROXY_GRAM, LRQK_PROXY_PAPER };
   const char *const options = each[_i];
-  const struct device_options dev = { .select = devices[first] };
+  const struct device_options dev = { .select = devices[0] };
   struct rig r = rig_open(&shape_gqa, &dev);
   int32_t *ids = text_ids(400, 7);
   for (int stop = 0; stop < 9; stop += 2) {
@@ -403,7 +405,7 @@ START_TEST(logits_of_all_positions) {
 END_TEST
 
 START_TEST(figures) {
-  const struct device_options dev = { .select = devices[first] };
+  const struct device_options dev = { .select = devices[0] };
   struct rig r = rig_open(&shape_gqa, &dev);
   int32_t *ids = text_ids(1100, 9);
   struct lrqk_cache_stats full, offload, lrqk;
@@ -496,20 +498,22 @@ int main(void) {
   Suite *suite = suite_create("engine");
   TCase *t = tcase_create("engine");
   tcase_set_timeout(t, 0);
-  if (test_only_host()) {
-    fprintf(stderr, "only the host device: devices_agree is left out, and one loader of pages_and_slabs\n");
-    first = 1;
-  }
-  tcase_add_loop_test(t, all_active_equals_full, 3 * first, 6);
-  tcase_add_loop_test(t, rows_and_bits, 2 * first, 4);
-  tcase_add_loop_test(t, prompt_in_parts, first, 2);
-  tcase_add_loop_test(t, prompt_after_decode, 3 * first, 6);
-  tcase_add_loop_test(t, refreshed_proxies, 2 * first, 4);
-  tcase_add_loop_test(t, pages_and_slabs, 0, first || !test_texel_loads() ? 1 : 2);
-  if (!first) tcase_add_loop_test(t, devices_agree, 0, 3);
-  tcase_add_loop_test(t, copied_sessions, 3 * first, 6);
+  const char *const drivers[] = { "vulkan", "opencl" };
+  for (int i = 0; i < 2; i++)
+    if (test_uses(drivers[i])) devices[n_devices++] = drivers[i];
+  devices[n_devices++] = "host";
+  bool texel = test_uses("vulkan") && test_texel_loads();
+  if (n_devices == 1) fprintf(stderr, "only the host device: devices_agree is left out, and one loader of pages_and_slabs\n");
+  tcase_add_loop_test(t, all_active_equals_full, 0, 3 * n_devices);
+  tcase_add_loop_test(t, rows_and_bits, 0, 2 * n_devices);
+  tcase_add_loop_test(t, prompt_in_parts, 0, n_devices);
+  tcase_add_loop_test(t, prompt_after_decode, 0, 3 * n_devices);
+  tcase_add_loop_test(t, refreshed_proxies, 0, 2 * n_devices);
+  tcase_add_loop_test(t, pages_and_slabs, 0, texel ? 2 : 1);
+  if (n_devices > 1) tcase_add_loop_test(t, devices_agree, 0, 3);
+  tcase_add_loop_test(t, copied_sessions, 0, 3 * n_devices);
   tcase_add_loop_test(t, interrupted_prefill, 0, 3);
-  tcase_add_loop_test(t, logits_of_all_positions, first, 2);
+  tcase_add_loop_test(t, logits_of_all_positions, 0, n_devices);
   tcase_add_test(t, figures);
   tcase_add_test(t, bad_calls);
   suite_add_tcase(suite, t);

@@ -1,4 +1,4 @@
-/* Models of every weight type, shape of heads and scaling of positions: the logits of the vulkan and the host back end,
+/* Models of every weight type, shape of heads and scaling of positions: the logits of every back end,
  * prefill and decode, against a forward pass in double precision that is written here from the tensors' dequantisers. */
 #include <math.h>
 #include <stdio.h>
@@ -268,11 +268,13 @@ START_TEST(logits) {
   double *want = reference(m->gguf, &m->hp, ids);
   float *host = engine_logits(m, "host", ids);
   check_close(host, want, vocab, "host against double precision");
-  if (!test_only_host()) {
-    float *vulkan = engine_logits(m, "vulkan", ids);
-    for (size_t i = 0; i < TOKENS * vocab; i++) want[i] = host[i];
-    check_close(vulkan, want, vocab, "vulkan against host");
-    free(vulkan);
+  for (size_t i = 0; i < TOKENS * vocab; i++) want[i] = host[i];
+  static const char *const drivers[] = { "vulkan", "opencl" };
+  for (int i = 0; i < 2; i++) {
+    if (!test_uses(drivers[i])) continue;
+    float *got = engine_logits(m, drivers[i], ids);
+    check_close(got, want, vocab, drivers[i]);
+    free(got);
   }
   free(host);
   free(want);

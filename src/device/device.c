@@ -40,7 +40,7 @@ static enum lrqk_status no_device(const struct log *log, const struct device_ent
     fail(log, LRQK_DEVICE, "device \"%s\": no such device; there are: %s", select, text);
     log_hint(log, "a device is an index, part of a name, vulkan:NAME, opencl:NAME, or host");
   } else {
-    fail(log, LRQK_DEVICE, "no GPU and no software driver was found (Vulkan loader and driver missing?)");
+    fail(log, LRQK_DEVICE, "no GPU and no software driver was found (loader and driver of Vulkan or OpenCL missing?)");
     log_hint(log, "--device host computes on the CPU in plain C: right, but slow");
   }
   return LRQK_DEVICE;

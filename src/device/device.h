@@ -62,6 +62,7 @@ struct device_options {
   /* Limits lowered for tests, so that small shapes meet what large ones do; 0: the driver's. */
   uint64_t max_allocation, max_binding;
   int texel;                      /* 0: as the device likes, 1: texel loads, -1: storage-buffer loads */
+  bool separate;                  /* opencl: as if host and device had separate memory */
 };
 
 /* Every device of every back end, best first.  *list is the caller's (mem_free). */

@@ -35,6 +35,7 @@ static enum lrqk_status open_device(struct ocl *o, uint32_t index, const struct 
   struct ocl_device list[OCL_MAX_DEVICES];
   if (index >= ocl_usable_devices(&d->log, list)) return fail(&d->log, LRQK_DEVICE, "%s is no longer there", d->caps.info.name);
   o->ocl = list[index];
+  if (opt->separate) o->ocl.shared = false;
   ocl_caps(&o->ocl, &d->caps);
   o->timing = opt->timing;
   o->range = mem_alloc(OCL_RANGES, sizeof *o->range);
