@@ -13,7 +13,7 @@
 enum { VOCAB = 288, CTX = 1024, STEPS = 12 };
 
 static char path[64];
-static const char *const devices[] = { "vulkan", "host" };
+static const char *devices[3];   /* what tests open: the drivers, then host */
 static lrqk_model *model;
 static lrqk_engine *engine;
 
@@ -164,10 +164,13 @@ int main(void) {
   Suite *suite = suite_create("fill");
   TCase *t = tcase_create("fill");
   tcase_set_timeout(t, 0);
-  int first = test_only_host();
-  tcase_add_loop_test(t, same_tokens_for_all, first, 2);
-  tcase_add_loop_test(t, rewind_repeats, first, 2);
-  tcase_add_loop_test(t, beyond_and_layers, first, 2);
+  int n = 0;
+  if (test_uses("vulkan")) devices[n++] = "vulkan";
+  if (test_uses("opencl")) devices[n++] = "opencl";
+  devices[n++] = "host";
+  tcase_add_loop_test(t, same_tokens_for_all, 0, n);
+  tcase_add_loop_test(t, rewind_repeats, 0, n);
+  tcase_add_loop_test(t, beyond_and_layers, 0, n);
   suite_add_tcase(suite, t);
   SRunner *runner = srunner_create(suite);
   srunner_run_all(runner, CK_ENV);
