@@ -333,6 +333,8 @@ float writer_gauss(uint64_t *state) {
 
 struct tiny_model tiny_model_defaults(const struct tiny_model *t) {
   struct tiny_model m = *t;
+  if (!m.arch) m.arch = "llama";
+  if (m.query_gain <= 0) m.query_gain = 1;
   if (!m.layers) m.layers = 2;
   if (!m.embd) m.embd = 64;
   if (!m.ff) m.ff = 128;
@@ -344,22 +346,40 @@ struct tiny_model tiny_model_defaults(const struct tiny_model *t) {
   return m;
 }
 
+static const char *key_of(const struct tiny_model *t, const char *name) {
+  static char key[96];
+  snprintf(key, sizeof key, "%s.%s", t->arch, name);
+  return key;
+}
+
+static void feature_keys(struct gguf_writer *w, const struct tiny_model *t) {
+  if (t->window) writer_u32(w, key_of(t, "attention.sliding_window"), t->window);
+  if (t->period) writer_u32(w, key_of(t, "attention.sliding_window_pattern"), t->period);
+  if (t->attn_cap > 0) writer_f32(w, key_of(t, "attn_logit_softcapping"), t->attn_cap);
+  if (t->logit_cap > 0) writer_f32(w, key_of(t, "final_logit_softcapping"), t->logit_cap);
+  if (t->linear > 0) writer_string(w, key_of(t, "rope.scaling.type"), "linear");
+  if (t->linear > 0) writer_f32(w, key_of(t, "rope.scaling.factor"), t->linear);
+  if (t->long_from) writer_u32(w, key_of(t, "rope.scaling.original_context_length"), t->long_from);
+  if (t->long_from) writer_f32(w, key_of(t, "rope.scaling.attn_factor"), 1.2f);
+}
+
 void tiny_model_keys(struct gguf_writer *w, const struct tiny_model *tiny) {
   struct tiny_model t = tiny_model_defaults(tiny);
-  writer_string(w, "general.architecture", "llama");
+  writer_string(w, "general.architecture", t.arch);
   writer_string(w, "general.name", "tiny");
-  writer_u32(w, "llama.block_count", t.layers);
-  writer_u32(w, "llama.context_length", t.ctx);
-  writer_u32(w, "llama.embedding_length", t.embd);
-  writer_u32(w, "llama.feed_forward_length", t.ff);
-  writer_u32(w, "llama.attention.head_count", t.heads);
-  writer_u32(w, "llama.attention.head_count_kv", t.kv_heads);
-  if (t.head_size) writer_u32(w, "llama.attention.key_length", t.head_size);
-  if (t.head_size) writer_u32(w, "llama.attention.value_length", t.head_size);
-  if (t.rope_dims) writer_u32(w, "llama.rope.dimension_count", t.rope_dims);
-  writer_f32(w, "llama.rope.freq_base", t.rope_base);
-  writer_f32(w, "llama.attention.layer_norm_rms_epsilon", 1e-5f);
-  writer_u32(w, "llama.vocab_size", t.vocab);
+  writer_u32(w, key_of(&t, "block_count"), t.layers);
+  writer_u32(w, key_of(&t, "context_length"), t.ctx);
+  writer_u32(w, key_of(&t, "embedding_length"), t.embd);
+  writer_u32(w, key_of(&t, "feed_forward_length"), t.ff);
+  writer_u32(w, key_of(&t, "attention.head_count"), t.heads);
+  writer_u32(w, key_of(&t, "attention.head_count_kv"), t.kv_heads);
+  if (t.head_size) writer_u32(w, key_of(&t, "attention.key_length"), t.head_size);
+  if (t.head_size) writer_u32(w, key_of(&t, "attention.value_length"), t.head_size);
+  if (t.rope_dims) writer_u32(w, key_of(&t, "rope.dimension_count"), t.rope_dims);
+  writer_f32(w, key_of(&t, "rope.freq_base"), t.rope_base);
+  writer_f32(w, key_of(&t, "attention.layer_norm_rms_epsilon"), 1e-5f);
+  writer_u32(w, key_of(&t, "vocab_size"), t.vocab);
+  feature_keys(w, &t);
 }
 
 /* GPT-2's alphabet: printable bytes stand for themselves, the others for U+0100 and on, in order. */
@@ -405,19 +425,48 @@ void tiny_model_vocabulary(struct gguf_writer *w, uint32_t n) {
   free(types);
 }
 
-static void random_matrix(struct gguf_writer *w, const char *name, uint32_t type, uint64_t k, uint64_t rows, uint64_t *seed) {
-  float *v = malloc(k * rows * sizeof *v), scale = 1.0f / sqrtf((float)k);
+static void random_matrix(struct gguf_writer *w, const char *name, uint32_t type, uint64_t k, uint64_t rows, float gain, uint64_t *seed) {
+  float *v = malloc(k * rows * sizeof *v), scale = gain / sqrtf((float)k);
   if (!v) abort();
   for (uint64_t i = 0; i < k * rows; i++) v[i] = scale * writer_gauss(seed);
   writer_matrix(w, name, type, k, rows, v);
   free(v);
 }
 
-static void norm_vector(struct gguf_writer *w, const char *name, uint32_t n, uint64_t *seed) {
+static void random_vector(struct gguf_writer *w, const char *name, uint32_t n, float mean, float spread, uint64_t *seed) {
   float *v = malloc(n * sizeof *v);
   if (!v) abort();
-  for (uint32_t i = 0; i < n; i++) v[i] = 1 + 0.1f * writer_gauss(seed);
+  for (uint32_t i = 0; i < n; i++) v[i] = mean + spread * writer_gauss(seed);
   writer_matrix(w, name, TYPE_F32, n, 1, v);
+  free(v);
+}
+
+/* Vectors that some architectures have beside those of llama. */
+static void feature_vectors(struct gguf_writer *w, const struct tiny_model *t, uint32_t layer, uint32_t d, bool fused, uint64_t *seed) {
+  bool gemma = !strcmp(t->arch, "gemma2") || !strcmp(t->arch, "gemma3"), qk = !strcmp(t->arch, "qwen3") || !strcmp(t->arch, "gemma3");
+  uint32_t q = t->heads * d, kv = t->kv_heads * d;
+  const struct { const char *name; uint32_t n; bool has, norm; } v[] = {
+    { "attn_q_norm.weight", d, qk, true },                    { "attn_k_norm.weight", d, qk, true },
+    { "post_attention_norm.weight", t->embd, gemma, true },   { "post_ffw_norm.weight", t->embd, gemma, true },
+    { "attn_qkv.bias", q + 2 * kv, t->bias && fused, false }, { "attn_q.bias", q, t->bias && !fused, false },
+    { "attn_k.bias", kv, t->bias && !fused, false },          { "attn_v.bias", kv, t->bias && !fused, false },
+    { "attn_output.bias", t->embd, t->ffn_bias, false },      { "ffn_gate.bias", t->ff, t->ffn_bias, false },
+    { "ffn_up.bias", t->ff, t->ffn_bias, false },             { "ffn_down.bias", t->embd, t->ffn_bias, false },
+  };
+  char name[64];
+  for (size_t i = 0; i < sizeof v / sizeof *v; i++) {
+    if (!v[i].has) continue;
+    snprintf(name, sizeof name, "blk.%u.%s", layer, v[i].name);
+    random_vector(w, name, v[i].n, v[i].norm, 0.3f, seed);
+  }
+}
+
+/* Divisors of frequencies that rise from 1 to `last`. */
+static void rope_factors(struct gguf_writer *w, const char *name, uint32_t pairs, float last) {
+  float *v = malloc(pairs * sizeof *v);
+  if (!v) abort();
+  for (uint32_t i = 0; i < pairs; i++) v[i] = 1 + (last - 1) * (float)i / (float)pairs;
+  writer_matrix(w, name, TYPE_F32, pairs, 1, v);
   free(v);
 }
 
@@ -425,26 +474,34 @@ void tiny_model_tensors(struct gguf_writer *w, const struct tiny_model *tiny) {
   struct tiny_model t = tiny_model_defaults(tiny);
   uint32_t d = t.head_size ? t.head_size : t.embd / t.heads, embd_type = t.embd_type ? t.embd_type - 1 : t.type;
   uint32_t v_type = t.v_type ? t.v_type - 1 : t.type;
+  bool fused = !strcmp(t.arch, "phi3") && !t.apart;
   uint64_t seed = t.seed;
-  random_matrix(w, "token_embd.weight", embd_type, t.embd, t.vocab, &seed);
-  norm_vector(w, "output_norm.weight", t.embd, &seed);
-  if (t.untied) random_matrix(w, "output.weight", embd_type, t.embd, t.vocab, &seed);
+  random_matrix(w, "token_embd.weight", embd_type, t.embd, t.vocab, 1, &seed);
+  random_vector(w, "output_norm.weight", t.embd, 1, 0.1f, &seed);
+  if (t.untied) random_matrix(w, "output.weight", embd_type, t.embd, t.vocab, 1, &seed);
+  if (t.long_from) {
+    rope_factors(w, "rope_factors_long.weight", (t.rope_dims ? t.rope_dims : d) / 2, 20);
+    rope_factors(w, "rope_factors_short.weight", (t.rope_dims ? t.rope_dims : d) / 2, 1.5f);
+  }
   for (uint32_t i = 0; i < t.layers; i++) {
-    const struct { const char *name; uint32_t type, k, rows; } m[] = {
-      { "attn_q", t.type, t.embd, t.heads * d },    { "attn_k", t.type, t.embd, t.kv_heads * d },
-      { "attn_v", v_type, t.embd, t.kv_heads * d }, { "attn_output", t.type, t.heads * d, t.embd },
-      { "ffn_gate", t.type, t.embd, t.ff },         { "ffn_up", t.type, t.embd, t.ff },
-      { "ffn_down", t.type, t.ff, t.embd },
+    const struct { const char *name; uint32_t type, k, rows; enum { BOTH, APART, FUSED_ONE } form; bool query; } m[] = {
+      { "attn_qkv", t.type, t.embd, (t.heads + 2 * t.kv_heads) * d, FUSED_ONE, true },
+      { "attn_q", t.type, t.embd, t.heads * d, APART, true },     { "attn_k", t.type, t.embd, t.kv_heads * d, APART, true },
+      { "attn_v", v_type, t.embd, t.kv_heads * d, APART, false }, { "attn_output", t.type, t.heads * d, t.embd, BOTH, false },
+      { "ffn_gate", t.type, t.embd, t.ff, APART, false },         { "ffn_up", t.type, t.embd, t.ff, APART, false },
+      { "ffn_up", t.type, t.embd, 2 * t.ff, FUSED_ONE, false },   { "ffn_down", t.type, t.ff, t.embd, BOTH, false },
     };
     char name[64];
     for (size_t j = 0; j < sizeof m / sizeof m[0]; j++) {
+      if (m[j].form == (fused ? APART : FUSED_ONE)) continue;
       snprintf(name, sizeof name, "blk.%u.%s.weight", i, m[j].name);
-      random_matrix(w, name, m[j].type, m[j].k, m[j].rows, &seed);
+      random_matrix(w, name, m[j].type, m[j].k, m[j].rows, m[j].query ? t.query_gain : 1, &seed);
     }
     snprintf(name, sizeof name, "blk.%u.attn_norm.weight", i);
-    norm_vector(w, name, t.embd, &seed);
+    random_vector(w, name, t.embd, 1, 0.1f, &seed);
     snprintf(name, sizeof name, "blk.%u.ffn_norm.weight", i);
-    norm_vector(w, name, t.embd, &seed);
+    random_vector(w, name, t.embd, 1, 0.1f, &seed);
+    feature_vectors(w, &t, i, d, fused, &seed);
   }
 }
 

@@ -49,8 +49,9 @@ void writer_free(struct gguf_writer *w);
 uint64_t writer_random(uint64_t *state);            /* splitmix64 */
 float writer_gauss(uint64_t *state);                /* about N(0, 1): a sum of uniforms, the same on every machine */
 
-/* A random llama model.  Zero means the default that stands beside. */
+/* A random model.  Zero means the default that stands beside. */
 struct tiny_model {
+  const char *arch;         /* llama; tensors and keys are those that the architecture has */
   uint32_t layers;          /* 2 */
   uint32_t embd;            /* 64 */
   uint32_t ff;              /* 128 */
@@ -64,6 +65,15 @@ struct tiny_model {
   uint32_t embd_type;       /* of token_embd (and of output) + 1; 0: as type */
   uint32_t v_type;          /* of attn_v + 1, for layers that mix types; 0: as type */
   bool untied;              /* with output.weight */
+  bool bias;                /* of q, k, v; with ffn_bias of all linear layers */
+  bool ffn_bias;
+  bool apart;               /* phi3: q, k, v and gate, up as they are elsewhere */
+  uint32_t window;          /* attention.sliding_window */
+  uint32_t period;          /* attention.sliding_window_pattern */
+  float attn_cap, logit_cap;
+  float linear;             /* factor of linear scaling */
+  uint32_t long_from;       /* rope.scaling.original_context_length, with tensors of factors and attn_factor 1.2 */
+  float query_gain;         /* 1; q and k are so much larger: soft caps and scales show */
   bool no_vocabulary;       /* without tokenizer.* keys */
   uint64_t seed;
 };

@@ -58,7 +58,7 @@ enum lrqk_status attn_chunk(uint32_t *chunk, struct device *dev, const struct hp
 /* Tiles of a prefill call: a ring's keys may be cut by its end, and begin in the middle of a page. */
 static uint32_t most_tiles(const struct attn_core *c) {
   uint32_t longest = ceil_div(c->n_ctx, c->chunk) * c->chunk;
-  return ceil_div(longest, c->tile) + (c->hp->window ? ceil_div(longest, c->page) + 2 : 0);
+  return ceil_div(longest, c->tile) + (c->hp->window ? ceil_div(longest, c->page) + 3 : 0);
 }
 
 enum lrqk_status attn_core_init(struct attn_core *c, struct device *dev, const struct hparams *hp, uint32_t n_ctx, struct view step) {
@@ -97,15 +97,16 @@ void attn_rope_rows(struct attn_core *c, struct view qkv, struct view cs, uint32
 /* The keys of a tile begin with token key0, at row t0 of a page. */
 struct tile { uint32_t key0, n, page, t0; };
 
-/* The tile of tokens from `key` on, of l: no longer than a tile, a page and the ring allow. */
+/* The tile of tokens from `key` on, of l: up to where a tile, a page or the ring ends.  It ends and (in fours) begins at places
+ * that do not depend on the chunk, so that neither do the sums. */
 static struct tile tile_at(const struct attn_core *c, const struct kv_rows *rows, uint32_t key, uint32_t l) {
   uint32_t row = key % rows->n_ctx, page = row / c->page, t0 = row - page * c->page;
-  uint32_t n = min_u32(min_u32(c->tile, l - key), min_u32(c->page - t0, rows->n_ctx - row));
+  uint32_t n = min_u32(min_u32(c->tile - key % c->tile, l - key), min_u32(c->page - t0, rows->n_ctx - row));
   return (struct tile){ key, n, page, t0 };
 }
 
 void attn_prefill(struct attn_core *c, const struct kv_rows *rows, uint32_t window, uint32_t t0, uint32_t m, struct view y) {
-  uint32_t l = t0 + m, first = window && t0 >= window ? t0 - window + 1 : 0, tiles = 0, d4 = c->d / 4, group_rows = m * c->g;
+  uint32_t l = t0 + m, first = window && t0 >= window ? (t0 - window + 1) / 4 * 4 : 0, tiles = 0, d4 = c->d / 4, group_rows = m * c->g;
   uint32_t lane = c->qk->spec[0];
   if (c->rows_only) return;
   for (uint32_t key = first; key < l; tiles++) key += tile_at(c, rows, key, l).n;
