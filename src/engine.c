@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "token/chat.h"
 
 /* ---- devices */
 
@@ -80,7 +81,7 @@ void lrqk_model_info(const lrqk_model *m, struct lrqk_model_info *out) {
   *out = (struct lrqk_model_info){ .architecture = m->arch, .name = m->name, .file_bytes = g->file_bytes, .n_layers = hp->n_layers, .n_embd = hp->n_embd,
                                    .n_ff = hp->n_ff, .n_heads = hp->n_heads, .n_kv_heads = hp->n_kv_heads, .head_size = hp->head_size,
                                    .n_vocab = hp->n_vocab, .n_ctx = hp->n_ctx, .n_keys = (uint32_t)g->n_keys, .n_tensors = (uint32_t)g->n_tensors,
-                                   .chat_template = chat_template_name(g), .bos = -1, .eos = -1 };
+                                   .chat_template = chat_template_family(g), .bos = -1, .eos = -1 };
   for (size_t i = 0; i < g->n_tensors; i++) {
     out->weight_bytes += g->tensors[i].bytes;
     out->parameters += g->tensors[i].dims[0] * g->tensors[i].rows;

@@ -3,7 +3,7 @@
 #include "base/mem.h"
 #include "gguf/gguf.h"
 #include "model/model.h"
-#include "token/tokenizer.h"
+#include "token/chat.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -15,7 +15,11 @@ static void use_tokenizer(const struct gguf *g, const struct log *log, const uin
   size_t len = size < 2048 ? size : 2048, replaced;
   for (int special = 0; special < 2; special++) (void)tokenizer_encode(t, (const char *)data + size - len, len, special, &ids, &replaced);
   struct lrqk_message msg = { "user", (const char *)data, len };
-  if (*chat_template_name(g)) (void)chat_encode(t, g, &msg, 1, 0, true, &ids, &replaced);
+  struct chat *c;
+  if (chat_open(&c, t, g, NULL) == LRQK_OK) {
+    (void)chat_encode(c, &msg, 1, CHAT_ALL, 0, &ids, &replaced);
+    chat_close(c);
+  }
   for (size_t i = 0; i < ids.n; i++) {
     const char *text;
     size_t n;

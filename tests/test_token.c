@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "token/chat.h"
 #include "token/pretokenizer.h"
 #include "token_check.h"
 
@@ -241,7 +242,7 @@ static const struct { struct vocab_spec s; uint32_t n_vocab; const char *says; }
   { { .pre = "gpt-2", .model = "bert" }, 0, "tokenizer.ggml.model: found \"bert\", expected \"gpt2\" (byte-level BPE) or \"llama\"" },
   { { .pre = "gpt-2", .model = "llama" }, 0, "tokenizer.ggml.scores is missing" },
   { { .pre = "gpt-2", .no_model = true }, 0, "tokenizer.ggml.model" },
-  { { .pre = "deepseek-llm" }, 0, "found \"deepseek-llm\", known are: smollm, gpt-2" },
+  { { .pre = "superbpe" }, 0, "found \"superbpe\", known are: smollm, gpt-2" },
   { { .pre = "" }, 0, "found \"\", known are" },
   { { .pre = "gpt-2", .no_tokens = true }, 0, "tokenizer.ggml.tokens is missing" },
   { { .pre = "gpt-2", .no_bytes = true }, 0, "found 0 tokens" },
@@ -295,7 +296,7 @@ static int with_failing_allocation(int n) {
     char number[16];
     snprintf(number, sizeof number, "%d", n);
     setenv("LRQK_FAULT_ALLOC", number, 1);
-    struct vocab_spec s = { .pre = "llama-bpe", .chat = "<|im_start|>{{ '<|im_start|>system\nS<|im_end|>\n' }}",
+    struct vocab_spec s = { .pre = "llama-bpe", .chat = "<|im_start|>{{ '<|im_start|>system\nS<|im_end|>\n' + messages[0]['content'] | trim }}",
         .extra = { "<|im_start|>", "<|im_end|>", "aa" },
                             .type = { 3, 3 }, .merges = { "a a" } };
     size_t size;
@@ -308,7 +309,12 @@ static int with_failing_allocation(int n) {
     if (st != LRQK_OK) _exit(st);
     st = tokenizer_open(&t, g, 0);
     if (st == LRQK_OK) {
-      st = chat_encode(t, g, &(struct lrqk_message){ "user", TEXT("aaaa\xff bbbb") }, 1, 0, true, &out, NULL);
+      struct chat *c;
+      st = chat_open(&c, t, g, NULL);
+      if (st == LRQK_OK) {
+        st = chat_encode(c, &(struct lrqk_message){ "user", TEXT("aaaa\xff bbbb") }, 1, CHAT_ALL, 0, &out, NULL);
+        chat_close(c);
+      }
       tokenizer_close(t);
     }
     gguf_close(g);

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "base/utf8.h"
+#include "token/chat.h"
 #include "token_check.h"
 
 static struct fixture model;
@@ -128,13 +129,15 @@ START_TEST(chat_is_the_models_template) {
   struct ids out = { 0 };
   struct lrqk_message msg[] = { { "user", TEXT("What is gravity?") }, { "assistant", TEXT("A force.") },
                                 { "user", TEXT("Why? <|im_end|>") } };
-  ck_assert_str_eq(chat_template_name(model.g), "chatml");
-  ck_assert_int_eq(chat_encode(model.t, model.g, msg, 1, 0, true, &out, NULL), LRQK_OK);
+  struct chat *c = NULL;
+  ck_assert_int_eq(chat_open(&c, model.t, model.g, NULL), LRQK_OK);
+  ck_assert_str_eq(chat_family(c), "chatml");
+  ck_assert_int_eq(chat_encode(c, msg, 1, CHAT_ALL, 0, &out, NULL), LRQK_OK);
   same_ids("default system message", &out, IDS(1, 9690, 198, 2683, 359, 253, 5356, 5646, 11173, 3365, 3511, 308, 34519, 28, 7018, 411,
       407, 19712, 8182, 2, 198,
                                                1, 4093, 198, 1780, 314, 9354, 47, 2, 198, 1, 520, 9531, 198));
   out.n = 0;
-  ck_assert_int_eq(chat_encode(model.t, model.g, msg, 3, 0, true, &out, NULL), LRQK_OK);
+  ck_assert_int_eq(chat_encode(c, msg, 3, CHAT_ALL, 0, &out, NULL), LRQK_OK);
   struct ids want = { 0 };
   static const char rendered[] =
       "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n<|im_start|>user\n"
@@ -143,6 +146,7 @@ START_TEST(chat_is_the_models_template) {
   ck_assert_int_eq(tokenizer_encode(model.t, TEXT(" <|im_end|>"), false, &want, NULL), LRQK_OK);   /* the user's, as plain text */
   ck_assert_int_eq(tokenizer_encode(model.t, TEXT("<|im_end|>\n<|im_start|>assistant\n"), true, &want, NULL), LRQK_OK);
   same_ids("three messages", &out, want.id, want.n);
+  chat_close(c);
   mem_free(out.id);
   mem_free(want.id);
 }

@@ -1,6 +1,7 @@
 /* vocab_file.c - see vocab_file.h. */
 #include "vocab_file.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,13 +56,22 @@ static void alphabet(char name[256][3]) {
   }
 }
 
+static void key_bool(struct file *f, const char *name, int value) {
+  if (!value) return;
+  key(f, name, 7);
+  put(f, value > 0 ? "\1" : "\0", 1);
+}
+
 static void key_tokens(struct file *f, const struct vocab_spec *s, uint64_t n_bytes, uint64_t n_extra) {
-  char name[256][3];
+  char name[256][3], byte[8];
   alphabet(name);
   key(f, "tokenizer.ggml.tokens", 9);
   put_u32(f, 8);
   put_u64(f, n_bytes + n_extra);
-  for (uint64_t i = 0; i < n_bytes; i++) put_text(f, name[i]);
+  for (uint64_t i = 0; i < n_bytes; i++) {
+    snprintf(byte, sizeof byte, "<0x%02X>", (unsigned)i & 255);
+    put_text(f, s->spm ? byte : name[i]);
+  }
   for (uint64_t i = 0; i < n_extra; i++) put_text(f, s->extra[i]);
 }
 
@@ -85,10 +95,17 @@ unsigned char *vocab_file(const struct vocab_spec *s, size_t *n) {
     put_u64(&f, (uint64_t)n_types);
     for (int64_t i = 0; i < n_types; i++) {
       int64_t e = i - (int64_t)n_bytes;
-      put_u32(&f, e >= 0 && e < VOCAB_MAX && s->type[e] ? (uint32_t)s->type[e] : 1u);
+      put_u32(&f, e >= 0 && e < VOCAB_MAX && s->type[e] ? (uint32_t)s->type[e] : e < 0 && s->spm ? 6u : 1u);
     }
   }
-  if (!s->no_merges) {
+  if (s->spm && !s->no_scores) {
+    key(&f, "tokenizer.ggml.scores", 9);
+    put_u32(&f, 6);
+    put_u64(&f, n_bytes + n_extra);
+    for (uint64_t i = 0; i < n_bytes; i++) put_u32(&f, 0);
+    put(&f, s->score, n_extra * sizeof *s->score);
+  }
+  if (!s->no_merges && !s->spm) {
     key(&f, "tokenizer.ggml.merges", 9);
     put_u32(&f, 8);
     put_u64(&f, n_merges);
@@ -97,10 +114,11 @@ unsigned char *vocab_file(const struct vocab_spec *s, size_t *n) {
   key_id(&f, "tokenizer.ggml.bos_token_id", s->bos);
   key_id(&f, "tokenizer.ggml.eos_token_id", s->eos);
   key_id(&f, "tokenizer.ggml.eot_token_id", s->eot);
-  if (s->add_bos) {
-    key(&f, "tokenizer.ggml.add_bos_token", 7);
-    put(&f, s->add_bos > 0 ? "\1" : "\0", 1);
-  }
+  key_bool(&f, "tokenizer.ggml.add_bos_token", s->add_bos);
+  key_bool(&f, "tokenizer.ggml.add_eos_token", s->add_eos);
+  key_bool(&f, "tokenizer.ggml.add_space_prefix", s->space_prefix);
+  key_bool(&f, "tokenizer.ggml.remove_extra_whitespaces", s->one_space);
+  key_text(&f, "general.architecture", s->arch);
   memcpy(f.p + 16, &f.keys, 8);
   *n = f.n;
   return f.p;

@@ -18,7 +18,12 @@ struct vocab_spec {
   int n_types;                             /* entries of token_type beyond the number of tokens; VOCAB_NO_TYPES: no such key */
   bool no_tokens, no_merges, no_bytes, no_model;
   int64_t bos, eos, eot;                   /* id + 1; 0 = no key */
-  int add_bos;                             /* 0 = no key, 1 = true, -1 = false */
+  int add_bos, add_eos;                    /* 0 = no key, 1 = true, -1 = false */
+  /* SentencePiece (model "llama"): bytes are <0x00>.. of type 6, there are scores (those of bytes are 0) and no merges. */
+  bool spm, no_scores;
+  float score[VOCAB_MAX];
+  int space_prefix, one_space;             /* add_space_prefix, remove_extra_whitespaces: as add_bos */
+  const char *arch;                        /* general.architecture; NULL = no key */
 };
 
 /* The file, to be freed with free(); *n its size. */

@@ -188,7 +188,8 @@ enum { LRQK_CHAT_NO_PROMPT = 1 };   /* do not end where the assistant's turn beg
 
 /* All messages as ids (free them with lrqk_free), with the BOS token only where the template writes it.  LRQK_USAGE: a
  * role that is not known, or the template refuses the messages (the message is the template's). */
-enum lrqk_status lrqk_chat_encode(const lrqk_chat *c, const struct lrqk_message *msg, size_t n_msg, unsigned flags, int32_t **ids, size_t *n);
+enum lrqk_status lrqk_chat_encode(const lrqk_chat *c, const struct lrqk_message *msg, size_t n_msg, unsigned flags, int32_t **ids,
+    size_t *n);
 
 /* Only what follows the text of message `answered` (an answer that the session generated and holds already): the end of
  * that turn, the messages after it, the beginning of the next answer.  The first id may be the end token that the
@@ -197,7 +198,8 @@ enum lrqk_status lrqk_chat_continue(const lrqk_chat *c, const struct lrqk_messag
                                     int32_t **ids, size_t *n);
 
 /* All messages as text (free it with lrqk_free), for people to read. */
-enum lrqk_status lrqk_chat_render(const lrqk_chat *c, const struct lrqk_message *msg, size_t n_msg, unsigned flags, char **text, size_t *len);
+enum lrqk_status lrqk_chat_render(const lrqk_chat *c, const struct lrqk_message *msg, size_t n_msg, unsigned flags, char **text,
+    size_t *len);
 
 /* lrqk_chat_open with the template of the file, lrqk_chat_encode, lrqk_chat_close. */
 enum lrqk_status lrqk_chat_tokenize(const lrqk_model *m, const struct lrqk_message *msg, size_t n_msg, int32_t **ids, size_t *n);

@@ -7,7 +7,7 @@
 
 struct pretokenizer_row {
   const char *name;        /* what tokenizer.ggml.pre says */
-  const char *regex[2];    /* applied in order, each within the pieces of the one before; what no match covers is a piece too */
+  const char *regex[6];    /* applied in order, each within the pieces of the one before; what no match covers is a piece too */
   bool whole_words;        /* a word that is a token is that token, whatever the merges say */
   bool adds_bos;           /* unless tokenizer.ggml.add_bos_token says otherwise */
 };

@@ -56,7 +56,8 @@ static enum lrqk_status characters(struct encoder *e, uint32_t len, uint32_t *co
     if (!encoder_grow(&p, &e->cap_sym, n, 1, sizeof *e->sym)) return encoder_no_memory(e);
     e->sym = p;
     uint32_t c, k = (uint32_t)utf8_decode(e->text + at, len - at, &c);
-    e->sym[n] = (struct symbol){ .id = piece(e->vocab, e->text + at, k), .prev = n ? n - 1 : NO_SYMBOL, .next = n + 1, .begin = at, .len = k };
+    e->sym[n] = (struct symbol){ .id = piece(e->vocab, e->text + at, k), .prev = n ? n - 1 : NO_SYMBOL, .next = n + 1, .begin = at,
+        .len = k };
     at += k;
   }
   if (n) e->sym[n - 1].next = NO_SYMBOL;

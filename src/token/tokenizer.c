@@ -45,7 +45,8 @@ static enum lrqk_status open_parts(struct tokenizer *t, const struct gguf *g, ui
   TRY(gguf_string(g, "tokenizer.ggml.model", true, &model));
   bool spm = is(model, "llama");
   if (!spm && !is(model, "gpt2"))
-    return fail(&g->log, LRQK_MODEL, "%s: tokenizer.ggml.model: found \"%s\", expected \"gpt2\" (byte-level BPE) or \"llama\" (SentencePiece)",
+    return fail(&g->log, LRQK_MODEL, "%s: tokenizer.ggml.model: found \"%s\", expected \"gpt2\" (byte-level BPE) or \"llama\""
+        " (SentencePiece)",
                 g->path, gguf_show(shown, model));
   TRY(spm ? open_spm(t, g) : open_bpe(t, g));
   TRY(gguf_bool(g, "tokenizer.ggml.add_bos_token", false, &t->adds_bos));
@@ -127,7 +128,8 @@ static enum lrqk_status encode_marked(struct encoder *e, const struct marked_tex
 }
 
 enum lrqk_status tokenizer_encode_marked(const struct tokenizer *t, const struct marked_text *text, struct ids *out) {
-  struct encoder e = { .vocab = &t->vocab, .pre = t->pre, .log = &t->log, .out = out, .space_prefix = t->space_prefix, .one_space = t->one_space };
+  struct encoder e = { .vocab = &t->vocab, .pre = t->pre, .log = &t->log, .out = out, .space_prefix = t->space_prefix,
+      .one_space = t->one_space };
   if (text->len > INT32_MAX / 3)
     return fail(&t->log, LRQK_USAGE, "a text of %zu bytes is too long, at most %d are possible", text->len, INT32_MAX / 3);
   enum lrqk_status s = encode_marked(&e, text);
@@ -136,7 +138,8 @@ enum lrqk_status tokenizer_encode_marked(const struct tokenizer *t, const struct
   return s;
 }
 
-enum lrqk_status tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, bool special, struct ids *out, size_t *replaced) {
+enum lrqk_status tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, bool special, struct ids *out,
+    size_t *replaced) {
   size_t places = 0;
   char *copy = NULL;
   enum lrqk_status s = len <= INT32_MAX / 3 ? tokenizer_repair(&t->log, &text, &len, &copy, &places) : LRQK_OK;
@@ -168,6 +171,18 @@ void tokenizer_text(const struct tokenizer *t, int32_t id, bool special, const c
   const struct token *k = &t->vocab.tokens[id];
   *text = k->text;
   *len = special || !token_hidden(k) ? k->text_len : 0;
+}
+
+enum lrqk_status tokenizer_markers(const struct tokenizer *t, const char *text, size_t len, struct ids *out) {
+  for (uint32_t id = 0; t->vocab.has_user && id < t->vocab.n; id++) {
+    const struct token *k = &t->vocab.tokens[id];
+    if (k->type != TOKEN_USER || k->text_len < 3) continue;
+    char first = k->text[0], last = k->text[k->text_len - 1];
+    bool bracketed = (first == '<' && last == '>') || (first == '[' && last == ']');
+    if (!k->well_known && !(bracketed && text && memmem(text, len, k->text, k->text_len))) continue;
+    if (ids_push(out, (int32_t)id) != LRQK_OK) return fail(&t->log, LRQK_MEMORY, "tokenizer: out of memory");
+  }
+  return LRQK_OK;
 }
 
 int32_t tokenizer_special(const struct tokenizer *t, const char *name) {

@@ -46,11 +46,8 @@ bool tokenizer_is_end(const struct tokenizer *t, int32_t id);      /* EOS, EOT, 
 void tokenizer_text(const struct tokenizer *t, int32_t id, bool special, const char **text, size_t *len);
 int32_t tokenizer_special(const struct tokenizer *t, const char *name);    /* id of a special token by its name, -1: none */
 
-/* Chat templates: one row per template that is known (chat.c), recognised by what the file's template contains.  BOS is
- * there only if the template writes it itself. */
-const char *chat_template_name(const struct gguf *g);      /* "chatml", ...; "" if the file has none or none that is known */
-enum lrqk_status chat_encode(const struct tokenizer *t, const struct gguf *g, const struct lrqk_message *msg, size_t n, size_t from,
-    bool prompt, struct ids *out, size_t *replaced);
-enum lrqk_status chat_known(const struct gguf *g);
+/* Appends the user-defined tokens that are no text in a chat: well-known names, and bracketed ones that the template's
+ * own text has (text may be NULL). */
+enum lrqk_status tokenizer_markers(const struct tokenizer *t, const char *text, size_t len, struct ids *out);
 
 #endif

@@ -33,6 +33,7 @@ try prompt-empty run -m x -p ""
 try prompt-none-json run -m x --json
 try prompt-file run -m x -f "$tmp/none.txt"
 try system-raw run -m x -p y --raw -sys z
+try chat-template-raw run -m x -p y --raw --chat-template chatml
 try logits-both logits -m x -p y --tokens 1
 try logits-empty logits -m x -p ""
 try policies-first compare -m x -p 1

@@ -46,7 +46,7 @@ static void as_text(struct text *t, const struct work *w, const char *path) {
     one_line(t, m->name, 80);
   }
   text_printf(t, ", %.1f M parameters, %s (weights %s), chat template: %s\n", (double)m->parameters / 1e6, human_bytes(m->file_bytes, a),
-              human_bytes(m->weight_bytes, b), *m->chat_template ? m->chat_template : "none that is known");
+              human_bytes(m->weight_bytes, b), *m->chat_template ? m->chat_template : "none");
   size_t n_hyper = m->n_layers ? sizeof hyper / sizeof hyper[0] : 0;   /* not known of a file that cannot be run */
   for (size_t i = 0; i < n_hyper; i++)
     text_printf(t, "%s %s %u%s", i ? "" : " ", hyper[i].name, hyper_value(m, i), i + 1 < n_hyper ? "," : "\n");

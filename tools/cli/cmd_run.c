@@ -17,6 +17,7 @@ struct run {
   struct work w;
   struct lrqk_cache_options cache;
   struct text prompt;
+  lrqk_chat *chat;           /* NULL with --raw */
   int32_t *ids;              /* of the prompt, with its template */
   size_t n_ids;
   uint32_t n_ctx;
@@ -46,7 +47,7 @@ static int tokenize(struct run *r) {
     size_t n = 0;
     if (r->o->system && *r->o->system) msg[n++] = (struct lrqk_message){"system", r->o->system, strlen(r->o->system)};
     msg[n++] = (struct lrqk_message){"user", r->prompt.s, r->prompt.len};
-    s = lrqk_chat_tokenize(r->w.model, msg, n, &r->ids, &r->n_ids);
+    s = lrqk_chat_encode(r->chat, msg, n, 0, &r->ids, &r->n_ids);
   }
   return ui_interrupted() ? LRQK_INTERRUPTED : (int)s;
 }
@@ -116,16 +117,18 @@ static int fit(struct run *r) {
 
 static int prepare(struct run *r) {
   const struct options *o = r->o;
-  if (o->raw && o->system) return ui_fail(r->u, LRQK_USAGE, "--system needs the chat template, which --raw leaves out");
+  if (o->raw && (o->system || o->chat_template))
+    return ui_fail(r->u, LRQK_USAGE, "%s needs the chat template, which --raw leaves out", o->system ? "--system" : "--chat-template");
   int code = work_cache(r->u, o, &r->cache);
   if (!code) code = input_prompt(r->u, o, &r->prompt);
   double t = ui_now();
   if (!code) code = work_model(r->u, &r->w, o->model, WHOLE);
   r->load_s = ui_now() - t;
   if (code) return code;
-  if (!o->raw && !*r->w.info.chat_template) {
-    code = ui_fail(r->u, LRQK_USAGE, "%s: the model has no chat template that is known", o->model);
-    ui_hint(r->u, "--raw gives the prompt to the model as it is");
+  if (!o->raw) code = work_chat(r->u, &r->w, o->chat_template, &r->chat);
+  if (code) {
+    if (!*r->w.info.chat_template && !o->chat_template) ui_hint(r->u,
+        "--raw gives the prompt to the model as it is, --chat-template names a template");
     return code;
   }
   code = work_check_ctx(r->u, &r->w, o->ctx);
@@ -309,6 +312,7 @@ int cmd_run(struct ui *u, const struct options *o) {
   if (!code) code = generate(&r);
   if (!code || code == LRQK_INTERRUPTED || code == EXIT_PIPE) code = report(&r, code);
   lrqk_sampler_close(r.sampler);
+  lrqk_chat_close(r.chat);
   lrqk_free(r.ids);
   free(r.tokens);
   text_free(&r.prompt);

@@ -3,6 +3,10 @@
 
 #include <math.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "input.h"
 
 int work_model(struct ui *u, struct work *w, const char *path, enum part part) {
   struct lrqk_model_options opt = {.log = ui_log, .log_ud = u, .vocab_only = part == VOCABULARY, .directory_only = part == DIRECTORY};
@@ -71,6 +75,30 @@ int work_adds_bos(const struct work *w, bool *out) {
   *out = n == 1;
   lrqk_free(ids);
   return 0;
+}
+
+int work_chat(struct ui *u, const struct work *w, const char *template, lrqk_chat **out) {
+  struct lrqk_chat_options opt = {.now = (int64_t)time(NULL)};
+  struct text text = {0};
+  size_t i = 0;
+  while (template && lrqk_chat_known(i) && strcmp(lrqk_chat_known(i), template)) i++;
+  if (template && lrqk_chat_known(i)) {
+    opt.name = template;
+  } else if (template) {
+    if (access(template, R_OK)) {
+      int code = ui_fail(u, LRQK_USAGE, "--chat-template: \"%s\" is neither a template that is known nor a file that can be read",
+          template);
+      ui_hint(u, "lrqk help run names the templates");
+      return code;
+    }
+    int code = input_file(u, template, &text);
+    if (code) return code;
+    opt.text = text.s ? text.s : "";
+    opt.len = text.len;
+  }
+  enum lrqk_status s = lrqk_chat_open(out, w->model, &opt);
+  text_free(&text);
+  return (int)s;
 }
 
 int32_t argmax(const float *x, uint32_t n) {

@@ -40,4 +40,7 @@ const char *policy_name(enum lrqk_policy p);
 double hit_rate(const struct lrqk_cache_stats *s);
 double bus_per_token(const struct lrqk_cache_stats *s);
 
+/* Opens the template that --chat-template asks for (a name that the library knows, else a file), or the model's own. */
+int work_chat(struct ui *u, const struct work *w, const char *template, lrqk_chat **out);
+
 #endif
