@@ -228,6 +228,34 @@ START_TEST(pretokenizer_words) {
 }
 END_TEST
 
+/* tests/data/split.txt: what another engine makes of the regexes (tools/reference/make_split_golden.py). */
+START_TEST(words_as_another_engine_has_them) {
+  FILE *in = fopen(TEST_DATA "/split.txt", "rb");
+  ck_assert_ptr_nonnull(in);
+  struct messages msg = { 0 };
+  struct gguf g = { .log = { remember, &msg }, .path = "none" };
+  char pre[32], text[512], want[512];
+  size_t n_text, n_want;
+  int n = 0;
+  for (; fscanf(in, "%31s %zu %zu%*1[\n]", pre, &n_text, &n_want) == 3; n++) {
+    struct pretokenizer *p;
+    struct words w = { "" };
+    ck_assert(n_text < sizeof text && n_want < sizeof want);
+    ck_assert_uint_eq(fread(text, 1, n_text, in), n_text);
+    ck_assert_int_eq(fgetc(in), '\n');
+    ck_assert_uint_eq(fread(want, 1, n_want, in), n_want);
+    want[n_want] = 0;
+    ck_assert_int_eq(fgetc(in), '\n');
+    ck_assert_int_eq(pretokenizer_open(&p, &g, (struct gguf_str){ pre, strlen(pre) }), LRQK_OK);
+    ck_assert_int_eq(pretokenizer_split(p, text, n_text, add_word, &w), LRQK_OK);
+    ck_assert_msg(!strcmp(w.text, want), "%s\nfound    %s\nexpected %s", pre, w.text, want);
+    pretokenizer_close(p);
+  }
+  fclose(in);
+  ck_assert_int_ge(n, 100);
+}
+END_TEST
+
 START_TEST(missing_pretokenizer_is_gpt2_with_a_warning) {
   open_ok(&(struct vocab_spec){ .extra = { "42" }, .merges = { "4 2" } });
   ck_assert_int_eq(f.msg.n[LRQK_LOG_WARN], 1);
@@ -416,6 +444,7 @@ int main(void) {
   suite_add_tcase(s, t);
   TCase *n = tcase_create("no vocabulary");
   tcase_add_test(n, pretokenizer_words);
+  tcase_add_test(n, words_as_another_engine_has_them);
   tcase_add_test(n, stream_gives_whole_characters);
   tcase_add_test(n, stream_holds_back_what_is_not_complete);
   suite_add_tcase(s, n);
