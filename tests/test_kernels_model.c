@@ -63,6 +63,74 @@ START_TEST(gate_mul) {
 }
 END_TEST
 
+/* ---- what some architectures have beside */
+
+START_TEST(gelu_mul) {
+  uint32_t rows = 3, ff = 260, n4 = rows * ff / 4;
+  float *gu = random_floats((size_t)rows * 2 * ff, -6, 6), *y = test_memory((size_t)n4 * 4 * HARNESS_DEVICES, 4);
+  double *want = test_memory((size_t)n4 * 4, sizeof *want);
+  gu[0] = -200;
+  gu[1] = 200;
+  for (uint32_t r = 0; r < rows; r++)
+    for (uint32_t c = 0; c < ff; c++) {
+      double g = gu[r * 2 * ff + c], up = gu[r * 2 * ff + ff + c];
+      want[r * ff + c] = 0.5 * g * (1 + tanh(sqrt(2 / acos(-1)) * (g + 0.044715 * g * g * g))) * up;
+    }
+  harness_case("gelu");
+  struct gate_mul_params p = { .n4 = n4, .ff4 = ff / 4 };
+  HARNESS_RUN(KERNEL_GELU_MUL, SPEC(64), GROUPS(ceil_div(n4, 64), 1, 1), &p, IN(gu, (uint64_t)rows * ff * 8),
+              OUT(ARG_NMSE, (uint64_t)n4 * 16, WITH_EXP, y));
+  nmse_check(y, want, (size_t)n4 * 4, EXACT_MATHS, "host gelu");
+}
+END_TEST
+
+START_TEST(add_row) {
+  uint32_t rows = 7, row4 = 33, n4 = rows * row4;
+  float *x = random_floats((size_t)n4 * 4, -9, 9), *b = random_floats(row4 * 4, -9, 9), *z = test_memory((size_t)n4 * 4 * HARNESS_DEVICES, 4);
+  harness_case("add_row");
+  struct add_row_params p = { .n4 = n4, .row4 = row4 };
+  HARNESS_RUN(KERNEL_ADD_ROW, SPEC(64), GROUPS(2, 2, 1), &p, IN(x, (uint64_t)n4 * 16), IN(b, (uint64_t)row4 * 16),
+              OUT(ARG_BITS, (uint64_t)n4 * 16, 0, z));
+  for (uint32_t i = 0; i < n4 * 4; i++) ck_assert(z[i] == x[i] + b[i % (row4 * 4)]);
+}
+END_TEST
+
+START_TEST(soft_cap) {
+  uint32_t n = 301;
+  float *x = random_floats(n, -200, 200), *y = test_memory((size_t)n * HARNESS_DEVICES, 4);
+  double *want = test_memory(n, sizeof *want);
+  x[0] = 1e30f, x[1] = -1e30f, x[2] = 0;
+  for (uint32_t i = 0; i < n; i++) want[i] = 30 * tanh(x[i] / 30.0);
+  harness_case("soft_cap");
+  struct soft_cap_params p = { .n = n, .cap = 30 };
+  HARNESS_RUN(KERNEL_SOFT_CAP, SPEC(64), GROUPS(3, 2, 1), &p, IN(x, n * 4), OUT(ARG_NMSE, n * 4, WITH_EXP, y));
+  nmse_check(y, want, n, EXACT_MATHS, "host soft_cap");
+}
+END_TEST
+
+START_TEST(head_norm) {
+  static const uint32_t shapes[][4] = { { 1, 1, 1, 8 }, { 9, 6, 2, 64 }, { 5, 8, 1, 128 }, { 64, 3, 3, 24 } };   /* rows, nq, hk, d */
+  for (size_t s = 0; s < LEN(shapes); s++) {
+    uint32_t rows = shapes[s][0], nq = shapes[s][1], hk = shapes[s][2], d = shapes[s][3], heads = nq + 2 * hk;
+    size_t n = (size_t)rows * heads * d;
+    float *x = random_floats(n, -3, 3), *w = random_floats(2 * d, 0.5f, 2), *y = test_memory(n * HARNESS_DEVICES, 4);
+    double *want = test_memory(n, sizeof *want);
+    for (size_t i = 0; i < n / d; i++) {
+      double squares = 0;
+      size_t of = i % heads < nq ? 0 : d;
+      for (uint32_t e = 0; e < d; e++) squares += (double)x[i * d + e] * x[i * d + e];
+      for (uint32_t e = 0; e < d; e++)
+        want[i * d + e] = i % heads < nq + hk ? x[i * d + e] / sqrt(squares / d + 1e-5) * w[of + e] : x[i * d + e];
+    }
+    harness_case("rows %u, nq %u, hk %u, d %u", rows, nq, hk, d);
+    struct head_norm_params p = { .rows = rows, .nq = nq, .hk = hk, .d4 = d / 4, .eps = 1e-5f };
+    HARNESS_RUN(KERNEL_HEAD_NORM, SPEC(8), GROUPS(ceil_div(rows * heads, 8), 1, 1), &p, IN(x, n * 4), IN(w, (uint64_t)d * 8),
+                OUT(ARG_NMSE, n * 4, EXACT_MATHS, y));
+    nmse_check(y, want, n, EXACT_MATHS, "host head_norm");
+  }
+}
+END_TEST
+
 /* ---- norm */
 
 START_TEST(rms_norm) {
@@ -255,11 +323,17 @@ struct prefill { uint32_t queries, hk, g, d, past, tile, page_row; };   /* query
 
 struct heads { const float *q; const uint16_t *kv; };    /* q [hk][queries][g][d]; kv [t][hk][K d | V d] */
 
-/* want[d] for one query row against keys 0 .. n-1 of a KV head. */
-static void attend(double *want, const float *q, const uint16_t *kv, size_t stride, uint32_t n, uint32_t d) {
+/* What some models do beside: queries see so many of the newest keys, 0: all; scores have a soft cap, 0: none. */
+struct extras { uint32_t window; float cap; };
+
+/* want[d] for one query row against keys 0 .. n-1 of a KV head, of which the newest is `newest`; older ones come before it and,
+ * in a ring, behind it. */
+static void attend(double *want, const float *q, const uint16_t *kv, size_t stride, uint32_t n, uint32_t d, struct extras x, uint32_t newest) {
   double *s = calloc(n, sizeof *s), most = -INFINITY, sum = 0;
   for (uint32_t t = 0; t < n; t++) {
     for (uint32_t e = 0; e < d; e++) s[t] += (double)q[e] * half_to_float(kv[t * stride + e]) / sqrt(d);
+    if (x.cap > 0) s[t] = x.cap * tanh(s[t] / x.cap);
+    if (x.window && (newest + n - t) % n >= x.window) s[t] = -INFINITY;
     most = fmax(most, s[t]);
   }
   for (uint32_t e = 0; e < d; e++) want[e] = 0;
@@ -273,8 +347,8 @@ static void attend(double *want, const float *q, const uint16_t *kv, size_t stri
 }
 
 /* One tile: keys t0 .. t0+n-1 of the text, which lie in a page at page_row, among rows of NaNs. */
-static void prefill_tile(const struct prefill *c, const struct heads *in, uint32_t t0, uint32_t n, uint32_t shares, uint32_t share, void *o,
-                         void *ml) {
+static void prefill_tile(const struct prefill *c, const struct heads *in, uint32_t t0, uint32_t n, uint32_t shares, uint32_t share,
+                         struct extras x, void *o, void *ml) {
   uint32_t m = c->queries * c->g, rows = c->hk * m, sstr = ceil_div(n, 4) * 4 + 4, row4 = c->d / 4;   /* uint4s of a KV row */
   uint64_t kv_bytes = (uint64_t)(c->page_row + n + 3) * c->hk * c->d * 4, s_bytes = (uint64_t)rows * sstr * 4;
   uint64_t o_bytes = (uint64_t)rows * shares * c->d * 4, ml_bytes = (uint64_t)rows * shares * 8;
@@ -286,7 +360,7 @@ static void prefill_tile(const struct prefill *c, const struct heads *in, uint32
   int32_t pos0 = (int32_t)c->past - (int32_t)t0;
 
   struct attn_qk_params p1 = { .m = m, .n = n, .t0 = c->page_row, .kstr = c->hk * row4, .hstr = row4, .g = c->g, .pos0 = pos0,
-                               .sstr = sstr, .scale = (float)(1 / sqrt(c->d)) };
+                               .sstr = sstr, .scale = (float)(1 / sqrt(c->d)), .cap = x.cap };
   HARNESS_RUN(KERNEL_ATTN_QK, SPEC(8, 8, 4, c->d / 8), GROUPS(ceil_div(n, 32), ceil_div(m, 8), c->hk), &p1,
               IN(in->q, (uint64_t)rows * c->d * 4), IN(kv, kv_bytes), OUT(ARG_NMSE_WRITTEN, s_bytes, EXACT_MATHS, s));
   for (size_t i = 0; i < harness_count() * rows; i++) {      /* columns beyond n and workgroups that see no key are left alone */
@@ -296,7 +370,8 @@ static void prefill_tile(const struct prefill *c, const struct heads *in, uint32
         ck_abort_msg("score row %zu: column %u of %u is written", i, t, n);
   }
 
-  struct attn_softmax_params p2 = { .rows = rows, .m = m, .n = n, .sstr = sstr, .g = c->g, .pos0 = pos0, .shares = shares, .share = share };
+  struct attn_softmax_params p2 = { .rows = rows, .m = m, .n = n, .sstr = sstr, .g = c->g, .pos0 = pos0, .shares = shares, .share = share,
+                                    .window = x.window };
   HARNESS_RUN(KERNEL_ATTN_SOFTMAX, SPEC(8), GROUPS(ceil_div(rows, 8), 1, 1), &p2, IN(s, s_bytes),
               OUT(ARG_NMSE, s_bytes, WITH_EXP, pr), INOUT(ARG_NMSE, ml, ml_bytes, WITH_EXP, ml2));
 
@@ -308,7 +383,7 @@ static void prefill_tile(const struct prefill *c, const struct heads *in, uint32
   memcpy(ml, ml2, ml_bytes);
 }
 
-static void prefill_case(const struct prefill *c) {
+static void prefill_case(const struct prefill *c, struct extras x) {
   uint32_t m = c->queries * c->g, rows = c->hk * m, keys = c->past + c->queries, shares = ceil_div(keys, c->tile);
   struct heads in = { random_floats((size_t)rows * c->d, -3, 3), random_halves((size_t)keys * c->hk * c->d * 2, -2, 2) };
   uint64_t o_bytes = (uint64_t)rows * shares * c->d * 4, ml_bytes = (uint64_t)rows * shares * 8, y_bytes = (uint64_t)rows * c->d * 4;
@@ -317,7 +392,7 @@ static void prefill_case(const struct prefill *c) {
   for (uint32_t i = 0; i < shares; i++) {
     uint32_t t0 = i * c->tile, n = keys - t0 < c->tile ? keys - t0 : c->tile;
     harness_case("queries %u, hk %u, g %u, d %u, past %u, tile %u of %u", c->queries, c->hk, c->g, c->d, c->past, i, shares);
-    prefill_tile(c, &in, t0, n, shares, i, o, ml);
+    prefill_tile(c, &in, t0, n, shares, i, x, o, ml);
   }
   struct attn_merge_params p = { .m = c->queries, .hk = c->hk, .g = c->g, .d4 = c->d / 4, .shares = shares };
   uint32_t groups = ceil_div(rows * c->d / 4, 64);
@@ -328,7 +403,7 @@ static void prefill_case(const struct prefill *c) {
     for (uint32_t h = 0; h < c->hk; h++)
       for (uint32_t j = 0; j < c->g; j++)
         attend(want + (((size_t)i * c->hk + h) * c->g + j) * c->d, in.q + (((size_t)h * c->queries + i) * c->g + j) * c->d,
-               in.kv + (size_t)h * 2 * c->d, (size_t)c->hk * 2 * c->d, c->past + i + 1, c->d);
+               in.kv + (size_t)h * 2 * c->d, (size_t)c->hk * 2 * c->d, c->past + i + 1, c->d, x, c->past + i);
   nmse_check(y, want, (size_t)rows * c->d, EXACT_MATHS, "host attention");
 }
 
@@ -338,7 +413,13 @@ static const struct prefill prefills[] = {
   { 64, 3, 3, 64, 500, 256, 0 }, { 31, 1, 8, 128, 1, 5, 3 },   { 5, 2, 7, 32, 2050, 2048, 0 }, { 65, 1, 4, 64, 0, 1, 0 },
 };
 
-START_TEST(attention_prefill) { prefill_case(&prefills[_i]); }
+START_TEST(attention_prefill) { prefill_case(&prefills[_i], (struct extras){ 0, 0 }); }
+END_TEST
+
+START_TEST(attention_prefill_windows) {
+  static const uint32_t windows[] = { 1, 2, 7, 30, 64, 511 };
+  prefill_case(&prefills[_i], (struct extras){ windows[_i % LEN(windows)], _i % 2 ? 3.0f : 0 });
+}
 END_TEST
 
 /* ---- attention, decode */
@@ -352,9 +433,10 @@ struct decode {
 struct decode_in { const float *q; uint8_t *kv; size_t kv_bytes; uint32_t kstr, hstr, sstr; };
 
 /* Pages lie one behind the other in kv: page i begins at its row i * page. */
-static void decode_page(const struct decode *c, const struct decode_in *in, uint32_t page, float *s, void *o, void *ml) {
+static void decode_page(const struct decode *c, const struct decode_in *in, struct extras x, uint32_t pos, uint32_t page, float *s, void *o,
+                        void *ml) {
   uint32_t hk = c->lists / c->share, row4 = c->d / 4, n0 = page * c->page, per = ceil_div(ceil_div(c->page, c->page_shares), 4) * 4;
-  uint32_t shares = c->pages * c->page_shares, heads = c->lists * c->g, step[STEP_WORDS] = { [STEP_ROWS] = c->rows };
+  uint32_t shares = c->pages * c->page_shares, heads = c->lists * c->g, step[STEP_WORDS] = { [STEP_ROWS] = c->rows, [STEP_POS] = pos };
   size_t skip = (size_t)n0 * in->kstr * 16;
   uint64_t kv_bytes = c->active ? in->kv_bytes : (uint64_t)c->page * hk * row4 * 16;
   uint64_t s_bytes = (uint64_t)heads * in->sstr * 4, o_bytes = (uint64_t)heads * shares * c->d * 4, ml_bytes = (uint64_t)heads * shares * 8;
@@ -362,7 +444,7 @@ static void decode_page(const struct decode *c, const struct decode_in *in, uint
   void *o2 = test_memory(o_bytes, HARNESS_DEVICES), *ml2 = test_memory(ml_bytes, HARNESS_DEVICES);
 
   struct attn_dqk_params p1 = { .n_at = STEP_ROWS, .n0 = n0, .nmax = c->page, .kstr = in->kstr, .hstr = in->hstr, .share = c->share,
-                                .sstr = in->sstr, .s0 = n0, .scale = (float)(1 / sqrt(c->d)) };
+                                .sstr = in->sstr, .s0 = n0, .scale = (float)(1 / sqrt(c->d)), .cap = x.cap, .window = x.window, .ring = c->rows };
   HARNESS_RUN(KERNEL_ATTN_DQK, SPEC(8, c->g, 4, c->d / 8), GROUPS(ceil_div(c->page, 32), c->lists, 1), &p1,
               IN(in->q, (uint64_t)heads * c->d * 4), IN(in->kv + skip, kv_bytes), INOUT(ARG_NMSE, s, s_bytes, EXACT_MATHS, s2),
               IN(step, sizeof step));
@@ -380,7 +462,8 @@ static void decode_page(const struct decode *c, const struct decode_in *in, uint
   memcpy(ml, ml2, ml_bytes);
 }
 
-static void decode_case(const struct decode *c) {
+/* With a window the rows are a ring whose newest one is in its middle. */
+static void decode_case(const struct decode *c, struct extras x) {
   uint32_t hk = c->lists / c->share, heads = c->lists * c->g, slots = c->pages * c->page, shares = c->pages * c->page_shares;
   uint32_t row4 = c->d / 4;
   struct decode_in in = { .q = random_floats((size_t)heads * c->d, -3, 3), .kv_bytes = (size_t)slots * hk * row4 * 16, .sstr = slots + 4,
@@ -393,7 +476,7 @@ static void decode_case(const struct decode *c) {
   float *ml = canary_words((size_t)heads * shares * 8);
   harness_case("lists %u, share %u, g %u, d %u, rows %u, pages %u x %u, shares %u, active %d", c->lists, c->share, c->g, c->d, c->rows,
                c->pages, c->page, c->page_shares, c->active);
-  for (uint32_t page = 0; page < c->pages; page++) decode_page(c, &in, page, s, o, ml);
+  for (uint32_t page = 0; page < c->pages; page++) decode_page(c, &in, x, 7 * c->rows + c->rows / 2, page, s, o, ml);
   if (shares > 1) {
     uint64_t y_bytes = (uint64_t)heads * c->d * 4;
     y = test_memory(y_bytes, HARNESS_DEVICES);
@@ -404,7 +487,7 @@ static void decode_case(const struct decode *c) {
   double *want = test_memory((size_t)heads * c->d, sizeof *want);
   for (uint32_t i = 0; i < heads; i++)
     attend(want + (size_t)i * c->d, in.q + (size_t)i * c->d, (const uint16_t *)(in.kv + (size_t)(i / c->g / c->share) * in.hstr * 16),
-           (size_t)in.kstr * 8, c->rows, c->d);
+           (size_t)in.kstr * 8, c->rows, c->d, x, c->rows / 2);
   nmse_check(y, want, (size_t)heads * c->d, EXACT_MATHS, "host decode attention");
 }
 
@@ -417,7 +500,13 @@ static const struct decode decodes[] = {
   { 2, 2, 1, 64, 2, 1, 2112, 16, true },
 };
 
-START_TEST(attention_decode) { decode_case(&decodes[_i]); }
+START_TEST(attention_decode) { decode_case(&decodes[_i], (struct extras){ 0, 0 }); }
+END_TEST
+
+START_TEST(attention_decode_windows) {
+  static const uint32_t windows[] = { 1, 3, 17, 64, 200 };
+  decode_case(&decodes[_i], (struct extras){ windows[_i % LEN(windows)], _i % 2 ? 3.0f : 0 });
+}
 END_TEST
 
 /* Nothing attended: zeros, not NaNs. */
@@ -473,11 +562,17 @@ int main(void) {
   tcase_add_test(c, harness_sees_differences);
   tcase_add_test(c, elementwise);
   tcase_add_test(c, gate_mul);
+  tcase_add_test(c, gelu_mul);
+  tcase_add_test(c, add_row);
+  tcase_add_test(c, soft_cap);
+  tcase_add_test(c, head_norm);
   tcase_add_test(c, rms_norm);
   tcase_add_loop_test(c, rope, 0, 22);
   tcase_add_loop_test(c, matmul, 0, (int)(LEN(formats) * LEN(products)));
   tcase_add_loop_test(c, attention_prefill, 0, (int)LEN(prefills));
+  tcase_add_loop_test(c, attention_prefill_windows, 0, (int)LEN(prefills));
   tcase_add_loop_test(c, attention_decode, 0, (int)LEN(decodes));
+  tcase_add_loop_test(c, attention_decode_windows, 0, (int)LEN(decodes));
   tcase_add_test(c, decode_of_nothing);
   suite_add_tcase(s, c);
   SRunner *r = srunner_create(s);

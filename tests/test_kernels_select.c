@@ -309,6 +309,7 @@ struct scoring {
   const uint16_t *sc;          /* pages of [hk][page] */
   const float *mean;           /* [Hq][cap], or [Hq][cap/64][4], or NULL */
   int mean_kind;
+  float soft_cap;              /* 0: none */
   double *score;               /* [Hq][n] */
 };
 
@@ -336,6 +337,7 @@ static struct scoring scoring_of(int i) {
   s.parts = ceil_div(s.n, s.per);
   s.cap = f->mean == 2 ? ceil_div(s.n, 64) * 64 + 64 : ceil_div(s.n, 8) * 8 + 16;
   s.mean_kind = f->mean;
+  s.soft_cap = i % 2 && f->offset == 0 ? 2.5f : 0;
   uint32_t values = s.rw * (s.bits == 8 ? 16 : 8), pages = ceil_div(s.n, s.page), hq = s.hk * s.g;
   float *q = random_floats((size_t)hq * values, -1, 1);
   size_t rows = (size_t)pages * s.hk * s.page;
@@ -358,7 +360,8 @@ static struct scoring scoring_of(int i) {
       double sum = 0;
       for (uint32_t v = 0; v < values; v++)
         sum += (double)q[j * values + v] * (s.bits == 8 ? ((int8_t *)px)[row * values + v] : half_to_float(px[row * values + v]));
-      s.score[(size_t)j * s.n + t] = (s.bits == 8 ? sum * half_to_float(sc[row]) : sum) + mean_score(&s, j, t);
+      double score = (s.bits == 8 ? sum * half_to_float(sc[row]) : sum) + mean_score(&s, j, t);
+      s.score[(size_t)j * s.n + t] = s.soft_cap > 0 ? s.soft_cap * tanh(score / s.soft_cap) : score;
     }
   return s;
 }
@@ -382,7 +385,7 @@ static void run_stat(const struct scoring *s, float *ml, uint32_t *score) {
     struct view mean = s->mean ? put(&b, s->mean, (size_t)s->hk * s->g * s->cap * 4 / (s->mean_kind == 2 ? 16 : 1)) : q;
     for (uint32_t page = 0; page * s->page < s->n; page++) {
       struct score_stat_params p = { .per = s->per, .cap = s->cap, .page = s->page, .page0 = page * s->page, .parts = s->parts,
-                                     .share = s->share, .n_at = STEP_CAND };
+                                     .share = s->share, .n_at = STEP_CAND, .soft_cap = s->soft_cap };
       struct view px = put(&b, s->px + page * page_rows * s->rw * 16, page_rows * s->rw * 16);
       struct view sc = put(&b, s->sc + page * page_rows, page_rows * 2);
       const struct view views[] = { q, px, s->bits == 8 ? sc : px, m, v, step, mean };
