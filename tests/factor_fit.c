@@ -88,11 +88,13 @@ enum lrqk_status fit_solve(struct fit *f) {
   struct factor_head heads[8];
   size_t area = (size_t)f->o.r * D, square = (size_t)f->o.r * f->o.r;
   ck_assert_uint_le(f->heads, 8);
-  for (uint32_t h = 0; h < f->heads; h++)
-    heads[h] = (struct factor_head){ .gq = f->gq + (size_t)h * D * D, .gk = f->gk,
-                                     .start = { .coord = f->coord ? f->coord + h * f->coord_step : NULL, .qa = f->qa + h * area, .ka = f->ka + h * area, .aq = f->aq + h * square,
-                                                .ak = f->ak + h * square },
-                                     .mq = f->mq + h * area, .mk = f->mk + h * area, .bq = f->bq + h * area, .bk = f->bk + h * area };
+  for (uint32_t h = 0; h < f->heads; h++) {
+    struct factor_head *p = &heads[h];
+    *p = (struct factor_head){ .gq = f->gq + (size_t)h * D * D, .gk = f->gk, .mq = f->mq + h * area, .mk = f->mk + h * area,
+                               .bq = f->bq + h * area, .bk = f->bk + h * area };
+    if (f->coord) p->start.coord = f->coord + h * f->coord_step;
+    else p->start = (struct factor_start){ .qa = f->qa + h * area, .ka = f->ka + h * area, .aq = f->aq + h * square, .ak = f->ak + h * square };
+  }
   double *work = zeros(factor_work(&f->o, f->heads));
   enum lrqk_status s = factor_solve(&silent, &f->o, heads, f->heads, work, &f->done);
   free(work);

@@ -24,6 +24,8 @@ try value-hex run -m x --temp 0x1
 try value-empty run -m x --temp ""
 try value-flag run -m x --raw=1
 try value-cache run -m x -p y --rank 5
+try value-switch run -m x -p y --freeze-basis=maybe
+try value-order run -m "$tmp/none.gguf" -p y --proxy pairs --preset paper --rank 5
 try value-policy run -m x -p y --attention some
 try model-missing run -p y
 try model-twice run -m x y
@@ -42,6 +44,7 @@ try policies-colon compare -m x --policies full,lrqk:
 try policies-empty compare -m x --policies full,,lrqk
 try policies-name compare -m x --policies full,some
 try policies-value compare -m x --policies "lrqk:dense-layers=0,3-5,rank=5" --json
+try policies-switch compare -m x --policies lrqk:preset=paper,freeze-basis,refresh=x
 try devices-word devices x
 try bench-list bench -m x -p 12,x
 try bench-range bench -m x -d 0-4K*2
