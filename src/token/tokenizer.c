@@ -130,6 +130,7 @@ static enum lrqk_status encode_marked(struct encoder *e, const struct marked_tex
 enum lrqk_status tokenizer_encode_marked(const struct tokenizer *t, const struct marked_text *text, struct ids *out) {
   struct encoder e = { .vocab = &t->vocab, .pre = t->pre, .log = &t->log, .out = out, .space_prefix = t->space_prefix,
       .one_space = t->one_space };
+  if (!text->len) return LRQK_OK;
   if (text->len > INT32_MAX / 3)
     return fail(&t->log, LRQK_USAGE, "a text of %zu bytes is too long, at most %d are possible", text->len, INT32_MAX / 3);
   enum lrqk_status s = encode_marked(&e, text);
