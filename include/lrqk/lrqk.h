@@ -22,6 +22,10 @@
 extern "C" {
 #endif
 
+#ifdef __GNUC__
+#pragma GCC visibility push(default)   /* a shared library shows what is declared here and nothing else */
+#endif
+
 #define LRQK_VERSION "0.1.0"
 
 /* ---- status ------------------------------------------------------------------------------------------------- */
@@ -353,6 +357,10 @@ void lrqk_sampler_accept(lrqk_sampler *s, int32_t id);   /* a token that is part
 /* Chooses a token: penalty, top-k, top-p, min-p, temperature, in this order.  Ties go to the lowest id.  The same
  * options, history and logits give the same token on every machine. */
 int32_t lrqk_sampler_choose(lrqk_sampler *s, const float *logits);
+
+#ifdef __GNUC__
+#pragma GCC visibility pop
+#endif
 
 #ifdef __cplusplus
 }

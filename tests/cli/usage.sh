@@ -46,6 +46,7 @@ try policies-name compare -m x --policies full,some
 try policies-value compare -m x --policies "lrqk:dense-layers=0,3-5,rank=5" --json
 try policies-switch compare -m x --policies lrqk:preset=paper,freeze-basis,refresh=x
 try devices-word devices x
+try completions completions tcsh
 try bench-list bench -m x -p 12,x
 try bench-range bench -m x -d 0-4K*2
 try bench-none bench -m x -p 0 -n 0

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cmd.h"
+#include "pages.h"
 
 const struct command commands[] = {
   {"run", CMD_RUN, "answer a prompt", "-m MODEL [-p TEXT] [-f FILE|-] [FLAGS]",
@@ -86,6 +87,8 @@ static int run(struct ui *u, int argc, char **argv) {
   if (!strcmp(first, "--version") || !strcmp(first, "version")) return out_bytes(u, version, sizeof version - 1);
   if (!strcmp(first, "--help") || !strcmp(first, "-h")) return help(u, NULL);
   if (!strcmp(first, "help")) return help(u, argc > 2 ? argv[2] : NULL);
+  if (!strcmp(first, "completions")) return pages_completions(u, argc > 2 ? argv[2] : NULL);
+  if (!strcmp(first, "pages")) return pages_manual(u, argc > 2 ? argv[2] : NULL);   /* for the build */
   const struct command *c = command_find(first);
   if (!c && first[0] == '-') {
     c = command_find("run");

@@ -292,6 +292,14 @@ static void env_name(const struct option *p, char out[40]) {
   for (int i = 0; i < n && i < 39; i++) out[i] = out[i] == '-' ? '_' : (char)toupper((unsigned char)out[i]);
 }
 
+bool option_info(size_t i, struct option_info *out) {
+  if (i >= N_OPTIONS) return false;
+  const struct option *p = &table[i];
+  *out = (struct option_info){p->name, p->alias, p->brief, p->value, p->fallback, p->help, p->cmds, ""};
+  if (has_env(p)) env_name(p, out->env);
+  return true;
+}
+
 static int from_environment(struct options *o, const struct command *c, struct ui *u) {
   for (int i = 0; i < N_OPTIONS; i++) {
     const struct option *p = &table[i];
@@ -465,7 +473,8 @@ void help_overview(struct text *t) {
   text_printf(t, "lrqk " LRQK_VERSION " - long-context language models on any GPU, with the exact KV cache in host memory\n\n");
   text_printf(t, "Usage: lrqk COMMAND [FLAGS]      lrqk -m MODEL -p TEXT is `lrqk run`\n\nCommands:\n");
   list_commands(t);
-  text_printf(t, "\n`lrqk help COMMAND` or `lrqk COMMAND --help` lists the flags; `lrqk --version` prints the version.\n");
+  text_printf(t, "\n`lrqk help COMMAND` or `lrqk COMMAND --help` lists the flags; `lrqk --version` prints the version,\n"
+                 "`lrqk completions bash|zsh|fish` completions for a shell.\n");
   text_printf(t, "The answer goes to the standard output, everything else to the standard error.\n\nExit codes:\n");
 #define X(name, value, kind, meaning) text_printf(t, "  %3d  %s\n", value, value == LRQK_INTERRUPTED ? "stopped by Ctrl-C" : meaning);
   LRQK_STATUS_MAP(X)

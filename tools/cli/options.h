@@ -56,6 +56,10 @@ void help_command(struct text *t, const struct command *c);
 void help_overview(struct text *t);   /* usage, the commands, exit codes */
 void help_short(struct text *t);      /* what a missing command prints */
 
+/* Row i of the table of flags; false behind the last one.  env is the variable, "" without one. */
+struct option_info { const char *name, *alias, *brief, *value, *fallback, *help; unsigned cmds; char env[40]; };
+bool option_info(size_t i, struct option_info *out);
+
 /* A whole number with an optional K or M (1024, 1024 * 1024).  False if text is anything else or out of int64. */
 bool number_parse(const char *text, int64_t *out);
 
