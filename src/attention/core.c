@@ -1,5 +1,6 @@
 #include "attention/core.h"
 
+#include "base/num.h"
 #include "shaders/step.h"
 
 enum {
@@ -11,9 +12,6 @@ enum {
   SHARE_CPU = 512, SHARE_GPU = 64    /* rows: below it a share costs more than it saves */
 };
 static const uint64_t SCORE_BYTES = 64u << 20;
-
-static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
-static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
 static uint32_t max_shares(const struct device *dev) { return dev->caps.cpu ? SHARES_CPU : SHARES_GPU; }
 
@@ -66,7 +64,7 @@ enum lrqk_status attn_core_init(struct attn_core *c, struct device *dev, const s
   c->step = step;
   c->turns = rope_of(hp, n_ctx, false);
   uint32_t hq = hp->n_heads, tiles = most_tiles(c), longest = ceil_div(n_ctx, c->chunk) * c->chunk;   /* a ring is of whole chunks */
-  c->score_stride = ceil_div(longest, 4) * 4;
+  c->score_stride = ceil_div(min_u32(longest, c->page), 4) * 4;   /* decode goes page by page */
   c->max_shares = max_shares(dev) + ceil_div(n_ctx, c->page);
   uint64_t rows = (uint64_t)hq * c->chunk, shares = (uint64_t)hq * c->max_shares;
   uint64_t partial = rows * tiles > shares ? rows * tiles : shares;
@@ -78,6 +76,13 @@ enum lrqk_status attn_core_init(struct attn_core *c, struct device *dev, const s
   TRY(pool_alloc(&c->o, &c->pool, partial * c->d * 4));
   TRY(pool_alloc(&c->ds, &c->pool, (uint64_t)hq * c->score_stride * 4));
   return get_kernels(c);
+}
+
+enum lrqk_status attn_core_reserve(struct attn_core *c, uint32_t rows) {
+  rows = ceil_div(min_u32(rows, c->n_ctx), 4) * 4;
+  if (rows <= c->score_stride) return LRQK_OK;
+  c->score_stride = rows;
+  return pool_alloc(&c->ds, &c->pool, (uint64_t)c->hk * c->g * rows * 4);
 }
 
 void attn_core_destroy(struct attn_core *c) { pool_destroy(&c->pool); }
@@ -149,12 +154,12 @@ struct range { uint32_t n_at, n0, nmax, rows, window, ring; };
 /* Scores, then softmax and P.V of the range's shares. */
 static void decode_range(struct attn_core *c, const struct attn_decode *a, struct view kv, struct range r, uint32_t sstr, uint32_t per,
                          uint32_t shares, uint32_t share0, struct view y) {
-  uint32_t lane = a->qk->spec[0], s0 = r.n_at == STEP_LEN ? r.n0 : 0;
+  uint32_t lane = a->qk->spec[0];
   struct attn_dqk_params qk = { .n_at = r.n_at, .n0 = r.n0, .nmax = r.nmax, .kstr = a->kstr, .hstr = a->hstr, .share = a->share, .sstr = sstr,
-                                .s0 = s0, .scale = c->hp->attn_scale, .cap = c->hp->attn_cap, .window = r.window, .ring = r.ring };
+                                .scale = c->hp->attn_scale, .cap = c->hp->attn_cap, .window = r.window, .ring = r.ring };
   DISPATCH(c->dev, a->qk, ceil_div(r.rows, lane * 4), a->lists, 1, &qk, c->q, kv, c->ds, c->step);
   struct attn_dpv_params pv = { .n_at = r.n_at, .n0 = r.n0, .nmax = r.nmax, .lists = a->lists, .kstr = a->kstr, .hstr = a->hstr,
-                                .share = a->share, .sstr = sstr, .s0 = s0, .per = per, .shares = shares, .share0 = share0 };
+                                .share = a->share, .sstr = sstr, .per = per, .shares = shares, .share0 = share0 };
   DISPATCH(c->dev, a->pv, ceil_div(a->lists * (c->d / 8), lane), ceil_div(r.rows, per), 1, &pv, c->ds, kv, shares == 1 ? y : c->o, c->ml,
            c->step);
 }

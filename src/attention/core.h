@@ -20,7 +20,7 @@ struct attn_core {
   struct view s, p;               /* [hk][chunk*g][tile] float: scores and their exps */
   struct view ml;                 /* [rows][shares][2] float: maximum, sum */
   struct view o;                  /* [rows][shares][d] float: partial results */
-  struct view ds;                 /* decode scores [Hq][score_stride] float */
+  struct view ds;                 /* decode scores of a page or of active rows [Hq][score_stride] float */
   uint32_t score_stride, max_shares;
   bool rows_only;                 /* prefill writes rows and attends to nothing (model/fill.c) */
   struct pool pool;
@@ -38,6 +38,8 @@ struct attn_decode {
 enum lrqk_status attn_chunk(uint32_t *chunk, struct device *dev, const struct hparams *hp, uint32_t n_ctx);
 /* step: [STEP_WORDS] uint, which the caller fills for each decode step. */
 enum lrqk_status attn_core_init(struct attn_core *c, struct device *dev, const struct hparams *hp, uint32_t n_ctx, struct view step);
+/* Makes room for decode over so many active rows.  Only while a policy is opened. */
+enum lrqk_status attn_core_reserve(struct attn_core *c, uint32_t rows);
 void attn_core_destroy(struct attn_core *c);
 
 /* qkv [m][(Hq + 2Hk)*d] -> core->q, and KV rows from row0 (use_step: row0 + position of the new token) of kv. */

@@ -5,14 +5,13 @@
 #include "attention/dense.h"
 #include "attention/factor.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "base/parallel.h"
 
 enum { BLOCK = 64, HALF_BLOCK = 32 };   /* tokens of shaders/turn.h */
 
 /* Up to this angle within half a block a pair's turn is replaced by a cubic: off by 0.5^4/24 = 3e-3 of its part at most. */
 static const double SLOW = 0.5;
-
-static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
 /* ---- sizes, in floats */
 

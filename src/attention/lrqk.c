@@ -74,6 +74,7 @@ static enum lrqk_status lrqk_init(struct attention *a) {
   const struct selector *s = &f->selector;
   TRY(paper_shape_init(&f->papers, c, o, &f->proxies, s->lists));
   TRY(active_shape_init(&f->actives, c->dev, c->step, &f->scratch, c->hk, c->d, s->lists, o->lite, o->active));
+  TRY(attn_core_reserve(c, f->actives.slots));
   TRY(pool_alloc(&f->new_row, &f->scratch, c->token_bytes));
   TRY(pool_alloc(&f->attended, &f->scratch, (uint64_t)c->hk * c->g * c->d * 4));
   TRY(kernel_get(&f->value_sum, c->dev, KERNEL_VALUE_SUM, SPEC(c->dev->caps.cpu ? 8 : 64)));

@@ -9,6 +9,7 @@
 #include "attention/paper.h"
 #include "base/half.h"
 #include "base/mem.h"
+#include "base/num.h"
 
 struct scored { double weight; uint32_t token; };
 
@@ -34,7 +35,6 @@ struct paper_work {
 
 /* ---- sizes */
 
-static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 static uint32_t query_heads(const struct paper_shape *s) { return s->core->hk * s->core->g; }
 static uint64_t block_floats(const struct attn_core *c) { return (uint64_t)(c->d / 8) * (c->d / 8 + 1) / 2 * 64; }   /* of a Gram */
 static uint64_t sum_floats(const struct paper_shape *s) { return query_heads(s) * (block_floats(s->core) + 2 * s->core->d); }

@@ -1,10 +1,9 @@
 #include "attention/proxy.h"
 
 #include "base/mem.h"
+#include "base/num.h"
 
 enum { SHARE_UNIT = 512 };   /* selection works on shares of 512 tokens: planes are padded to that */
-
-static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
 enum lrqk_status proxy_shape_init(struct proxy_shape *s, struct attn_core *c, const struct lrqk_cache_options *o) {
   bool int8 = o->proxy_type == LRQK_PROXY_INT8;

@@ -1,5 +1,6 @@
 #include "attention/select.h"
 
+#include "base/num.h"
 #include "shaders/step.h"
 
 enum {
@@ -9,9 +10,6 @@ enum {
   ONE_CPU = 8192, ONE_GPU = 16384,      /* up to so many candidates one workgroup does the whole selection */
   COUNT_WORDS = 32                      /* of a share, per digit: at most 17 thresholds */
 };
-
-static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
-static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
 static enum lrqk_status get_kernels(struct selector *s, const struct lrqk_cache_options *o, const struct proxy_shape *shape) {
   struct device *d = s->core->dev;

@@ -1,10 +1,9 @@
 #include "cache/kv_rows.h"
 
 #include "base/mem.h"
+#include "base/num.h"
 
 enum { MIN_PAGE = 512 };   /* the selection kernels work on shares of 512 tokens, which must not cross a page */
-
-static uint64_t min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
 enum lrqk_status kv_page_tokens(uint32_t *page, struct device *dev, uint32_t n_ctx, uint32_t token_bytes) {
   const struct lrqk_device_info *i = &dev->caps.info;

@@ -3,9 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-
-static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
-static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
+#include "base/num.h"
 
 enum lrqk_status active_shape_init(struct active_shape *s, struct device *dev, struct view step, struct pool *scratch, uint32_t hk, uint32_t d,
                                    uint32_t lists, uint32_t w, uint32_t k) {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/num.h"
 #include "model/rope.h"
 #include "shaders/step.h"
 
@@ -11,8 +12,6 @@ enum {
   LOGIT_ROWS = 32,
   IN_FLIGHT = 2        /* submits that may be queued on a GPU; a CPU driver gets one, so that an interrupt waits for one only */
 };
-
-static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
 /* ---- the layers */
 

@@ -5,10 +5,9 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "base/num.h"
 #include "device/kernels.h"
 #include "shaders/step.h"
-
-static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
 void host_gram_sum(const struct host_call *c) {
   const struct gram_sum_params *p = c->params;

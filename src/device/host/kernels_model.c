@@ -6,13 +6,12 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "base/num.h"
 #include "device/kernels.h"
 #include "shaders/step.h"
 
 enum { M_TILE = 64, N_TILE = 16, BLOCK = 32, MAX_BLOCK = 64 };   /* of the matmul */
 enum { D_MAX = 512 };                            /* largest head size */
-
-static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
 /* ---- elementwise */
 

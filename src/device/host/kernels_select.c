@@ -6,13 +6,13 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "base/num.h"
 #include "device/kernels.h"
 #include "shaders/step.h"
 
 enum { COUNT_WORDS = 32 };        /* of a share, per digit */
 enum { MAX_SLOT_WORDS = 1024 };   /* words of a slot bitmap: a workgroup has at most 1024 lanes of 32 list entries */
 
-static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
 static uint32_t max_u32(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 /* ---- pairs */
