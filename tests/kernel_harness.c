@@ -230,6 +230,33 @@ void harness_run(enum kernel_id id, const uint32_t *spec, uint32_t n_spec, const
   ck_assert_msg(h.complaints == 0, "%s [%s]: errors or warnings were logged", kernel_info[id].id, h.shape);
 }
 
+/* ---- dispatches by hand */
+
+struct view bench_put(struct bench *b, const void *data, size_t bytes) {
+  ck_assert_uint_lt(b->n, sizeof b->buf / sizeof *b->buf);
+  ck_assert_int_eq(buffer_create(&b->buf[b->n], b->dev, PLACE_DEVICE, bytes, "test"), LRQK_OK);
+  struct view v = { b->buf[b->n++], 0, bytes };
+  if (data) ck_assert_int_eq(device_write(b->dev, v, data, bytes), LRQK_OK);
+  return v;
+}
+
+void *bench_take(struct bench *b, struct view v) {
+  void *p = test_memory(v.size, 1);
+  ck_assert_int_eq(device_submit(b->dev, NULL), LRQK_OK);
+  ck_assert_int_eq(device_read(b->dev, p, v, v.size), LRQK_OK);
+  return p;
+}
+
+void bench_clear(struct bench *b) {
+  while (b->n) buffer_destroy(&b->buf[--b->n]);
+}
+
+const struct kernel *bench_kernel(struct bench *b, enum kernel_id id, const uint32_t *spec, uint32_t n) {
+  const struct kernel *k;
+  ck_assert_int_eq(kernel_get(&k, b->dev, id, spec, n), LRQK_OK);
+  return k;
+}
+
 /* ---- inputs */
 
 uint32_t random_word(void) {

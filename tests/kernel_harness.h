@@ -59,6 +59,13 @@ void harness_run(enum kernel_id id, const uint32_t *spec, uint32_t n_spec, const
   harness_run(id, spec_list, groups, (const struct kernel_arg[]){ __VA_ARGS__ },                            \
               sizeof((struct kernel_arg[]){ __VA_ARGS__ }) / sizeof(struct kernel_arg), params, sizeof *(params))
 
+/* Dispatches on one device over buffers that live on. */
+struct bench { struct device *dev; struct buffer *buf[64]; size_t n; };
+struct view bench_put(struct bench *b, const void *data, size_t bytes);   /* a new buffer; data NULL: zeroes */
+void *bench_take(struct bench *b, struct view v);                         /* its contents after what was recorded */
+void bench_clear(struct bench *b);
+const struct kernel *bench_kernel(struct bench *b, enum kernel_id id, const uint32_t *spec, uint32_t n);
+
 /* NULL if got is as want, else a text (static) that says where they part. */
 const char *harness_difference(const struct kernel_arg *arg, const void *got, const void *want);
 

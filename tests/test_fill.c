@@ -17,9 +17,12 @@ static const char *devices[3];   /* what tests open: the drivers, then host */
 static lrqk_model *model;
 static lrqk_engine *engine;
 
+static int complaints;   /* of the validation layer */
+
 static void log_errors(void *ud, enum lrqk_log_level level, const char *text) {
   (void)ud;
   if (level <= LRQK_LOG_HINT) fprintf(stderr, "%s\n", text);
+  if (level == LRQK_LOG_ERROR && !strncmp(text, "Vulkan: ", 8)) complaints++;
 }
 
 static void silent(void *ud, enum lrqk_log_level level, const char *text) { (void)ud; (void)level; (void)text; }
@@ -38,6 +41,7 @@ static void close_engine(void) {
   lrqk_engine_close(engine);
   lrqk_model_close(model);
   unlink(path);
+  ck_assert_msg(complaints == 0, "%d messages of the validation layer", complaints);
 }
 
 static lrqk_session *session(const char *options, uint32_t n_ctx) {

@@ -8,36 +8,8 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "base/num.h"
 #include "shaders/step.h"
-
-static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
-
-struct bench { struct device *dev; struct buffer *buf[64]; size_t n; };
-
-static struct view put(struct bench *b, const void *data, size_t bytes) {
-  ck_assert_uint_lt(b->n, sizeof b->buf / sizeof *b->buf);
-  ck_assert_int_eq(buffer_create(&b->buf[b->n], b->dev, PLACE_DEVICE, bytes, "test"), LRQK_OK);
-  struct view v = { b->buf[b->n++], 0, bytes };
-  if (data) ck_assert_int_eq(device_write(b->dev, v, data, bytes), LRQK_OK);
-  return v;
-}
-
-static void *take(struct bench *b, struct view v) {
-  void *p = test_memory(v.size, 1);
-  ck_assert_int_eq(device_submit(b->dev, NULL), LRQK_OK);
-  ck_assert_int_eq(device_read(b->dev, p, v, v.size), LRQK_OK);
-  return p;
-}
-
-static void clear(struct bench *b) {
-  while (b->n) buffer_destroy(&b->buf[--b->n]);
-}
-
-static const struct kernel *kernel_of(struct bench *b, enum kernel_id id, const uint32_t *spec, uint32_t n) {
-  const struct kernel *k;
-  ck_assert_int_eq(kernel_get(&k, b->dev, id, spec, n), LRQK_OK);
-  return k;
-}
 
 /* Standard normal, nearly. */
 static float normal(void) {
@@ -66,14 +38,15 @@ static size_t sum_floats(const struct heads *s) { return 2 * block_floats(s) + (
 static float *sums_in_chunks(size_t device, const struct heads *s, const float *qkv, uint32_t rows, const uint32_t *chunks) {
   struct bench b = { .dev = harness_device(device) };
   uint32_t d8 = s->d / 8, wg = device % 2 ? 8 : 64;
-  const struct kernel *k = kernel_of(&b, KERNEL_GRAM_SUM, SPEC(wg));
-  struct view sum = put(&b, test_memory(sum_floats(s), 4), sum_floats(s) * 4);
+  const struct kernel *k = bench_kernel(&b, KERNEL_GRAM_SUM, SPEC(wg));
+  struct view sum = bench_put(&b, test_memory(sum_floats(s), 4), sum_floats(s) * 4);
   for (uint32_t t = 0; t < rows; t += *chunks++) {
     struct gram_sum_params p = { .rows = *chunks, .hk = s->hk, .g = s->g, .d8 = d8 };
-    DISPATCH(b.dev, k, ceil_div(s->hk * d8 * (d8 + 1), wg), 1, 1, &p, put(&b, qkv + t * row_floats(s), *chunks * row_floats(s) * 4), sum);
+    struct view rows = bench_put(&b, qkv + t * row_floats(s), *chunks * row_floats(s) * 4);
+    DISPATCH(b.dev, k, ceil_div(s->hk * d8 * (d8 + 1), wg), 1, 1, &p, rows, sum);
   }
-  void *out = take(&b, sum);
-  clear(&b);
+  void *out = bench_take(&b, sum);
+  bench_clear(&b);
   return out;
 }
 
@@ -128,18 +101,18 @@ static size_t query_floats(const struct heads *s) {
 static float *query_sums_in_chunks(size_t device, const struct heads *s, const float *q, uint32_t rows, const uint32_t *chunks) {
   struct bench b = { .dev = harness_device(device) };
   uint32_t d8 = s->d / 8, wg = device % 2 ? 8 : 64, row = s->hk * s->g * s->d, part = s->g * s->d;
-  const struct kernel *k = kernel_of(&b, KERNEL_QUERY_SUM, SPEC(wg));
-  struct view sum = put(&b, test_memory(query_floats(s), 4), query_floats(s) * 4);
+  const struct kernel *k = bench_kernel(&b, KERNEL_QUERY_SUM, SPEC(wg));
+  struct view sum = bench_put(&b, test_memory(query_floats(s), 4), query_floats(s) * 4);
   for (uint32_t t = 0; t < rows; t += *chunks++) {
     float *x = test_memory((size_t)*chunks * row, 4);
     for (uint32_t i = 0; i < *chunks; i++)
       for (uint32_t h = 0; h < s->hk; h++)
         memcpy(x + ((size_t)h * *chunks + i) * part, q + (size_t)(t + i) * row + h * part, part * sizeof *x);
     struct query_sum_params p = { .rows = *chunks, .hk = s->hk, .g = s->g, .d8 = d8 };
-    DISPATCH(b.dev, k, ceil_div(s->hk * s->g * d8 * (d8 + 1) / 2, wg), 1, 1, &p, put(&b, x, (size_t)*chunks * row * 4), sum);
+    DISPATCH(b.dev, k, ceil_div(s->hk * s->g * d8 * (d8 + 1) / 2, wg), 1, 1, &p, bench_put(&b, x, (size_t)*chunks * row * 4), sum);
   }
-  void *out = take(&b, sum);
-  clear(&b);
+  void *out = bench_take(&b, sum);
+  bench_clear(&b);
   return out;
 }
 
@@ -244,15 +217,16 @@ static enum kernel_id map_id(const struct plane *s) { return s->bits == 8 ? KERN
 static void run_maps(size_t device, const struct maps *m, char **built, char **added, float **queries) {
   const struct plane *s = m->s;
   struct bench b = { .dev = harness_device(device) };
-  struct view px = put(&b, canary_words(m->plane_bytes), m->plane_bytes), one = put(&b, canary_words(m->plane_bytes), m->plane_bytes);
-  struct view map = put(&b, m->map, m->map_bytes), turn = put(&b, m->turn, m->turn_bytes);
-  struct view q = put(&b, m->q, (size_t)s->hk * s->g * s->d * 4);
-  struct view step = put(&b, NULL, STEP_WORDS * 4), row = put(&b, NULL, (size_t)s->hk * s->d * 4);
-  struct view kv = put(&b, m->kv, (size_t)s->n * s->hk * s->d * 4);
-  struct view qh = put(&b, canary_words((size_t)s->hk * s->g * m->values * 4), (size_t)s->hk * s->g * m->values * 4);
-  struct view ab = put(&b, NULL, (size_t)s->hk * s->g * s->d * 4);
+  struct view px = bench_put(&b, canary_words(m->plane_bytes), m->plane_bytes);
+  struct view one = bench_put(&b, canary_words(m->plane_bytes), m->plane_bytes);
+  struct view map = bench_put(&b, m->map, m->map_bytes), turn = bench_put(&b, m->turn, m->turn_bytes);
+  struct view q = bench_put(&b, m->q, (size_t)s->hk * s->g * s->d * 4);
+  struct view step = bench_put(&b, NULL, STEP_WORDS * 4), row = bench_put(&b, NULL, (size_t)s->hk * s->d * 4);
+  struct view kv = bench_put(&b, m->kv, (size_t)s->n * s->hk * s->d * 4);
+  struct view qh = bench_put(&b, canary_words((size_t)s->hk * s->g * m->values * 4), (size_t)s->hk * s->g * m->values * 4);
+  struct view ab = bench_put(&b, NULL, (size_t)s->hk * s->g * s->d * 4);
   uint32_t tokens = (s->d + s->rank) * 32 > 16384 ? 4 : 8;
-  const struct kernel *k = kernel_of(&b, map_id(s), SPEC(device % 2 ? 16 : 64, s->neox, s->d, s->rank, tokens));
+  const struct kernel *k = bench_kernel(&b, map_id(s), SPEC(device % 2 ? 16 : 64, s->neox, s->d, s->rank, tokens));
   struct map_proxy_params p = map_params(m);
   DISPATCH(b.dev, k, ceil_div(s->n, tokens), s->hk, 1, &p, kv, map, turn, q, step, px, qh, ab);
   p.use_step = p.n = 1;
@@ -263,10 +237,10 @@ static void run_maps(size_t device, const struct maps *m, char **built, char **a
     DISPATCH(b.dev, k, 1, s->hk + s->hk * s->g, 1, &p, row, map, turn, q, step, one, qh, ab);
     ck_assert_int_eq(device_submit(b.dev, NULL), LRQK_OK);
   }
-  *built = take(&b, px);
-  *added = take(&b, one);
-  *queries = take(&b, qh);
-  clear(&b);
+  *built = bench_take(&b, px);
+  *added = bench_take(&b, one);
+  *queries = bench_take(&b, qh);
+  bench_clear(&b);
 }
 
 /* One proxy row against M_K'(k - R(t) mu). */
@@ -332,28 +306,29 @@ START_TEST(mean_scores_at_every_position) {
     struct bench b = { .dev = harness_device(i) };
     const uint32_t words[STEP_WORDS] = { 0 };
     size_t coef_bytes = (size_t)hq * blocks * (fast / 2 + 1) * 16, out_bytes = (size_t)hq * blocks * 64 * 4;
-    struct view map = put(&b, m.map, m.map_bytes), turn = put(&b, m.turn, m.turn_bytes), q = put(&b, m.q, (size_t)hq * s->d * 4);
-    struct view step = put(&b, words, sizeof words), coef = put(&b, canary_words(coef_bytes), coef_bytes);
-    struct view out = put(&b, canary_words(out_bytes), out_bytes);
-    struct view row = put(&b, m.kv, (size_t)s->hk * s->d * 4), px = put(&b, NULL, m.plane_bytes);
-    struct view qh = put(&b, NULL, (size_t)hq * m.values * 4), ab = put(&b, NULL, (size_t)hq * s->d * 4);
+    struct view map = bench_put(&b, m.map, m.map_bytes), turn = bench_put(&b, m.turn, m.turn_bytes);
+    struct view q = bench_put(&b, m.q, (size_t)hq * s->d * 4);
+    struct view step = bench_put(&b, words, sizeof words), coef = bench_put(&b, canary_words(coef_bytes), coef_bytes);
+    struct view out = bench_put(&b, canary_words(out_bytes), out_bytes);
+    struct view row = bench_put(&b, m.kv, (size_t)s->hk * s->d * 4), px = bench_put(&b, NULL, m.plane_bytes);
+    struct view qh = bench_put(&b, NULL, (size_t)hq * m.values * 4), ab = bench_put(&b, NULL, (size_t)hq * s->d * 4);
     struct map_proxy_params mp = map_params(&m);
     mp.n = mp.use_step = 1;
     mp.page0 = 0;
-    const struct kernel *k = kernel_of(&b, map_id(s), SPEC(16, s->neox, s->d, s->rank, 4));
+    const struct kernel *k = bench_kernel(&b, map_id(s), SPEC(16, s->neox, s->d, s->rank, 4));
     DISPATCH(b.dev, k, 1, s->hk + hq, 1, &mp, row, map, turn, q, step, px, qh, ab);
     struct mean_coef_params a = { .d4 = s->d / 4, .blocks = blocks, .fast2 = fast / 2, .from = fast / 2 };
-    DISPATCH(b.dev, kernel_of(&b, KERNEL_MEAN_COEF, SPEC(8, s->g)), ceil_div(ceil_div(n, 64), 8), s->hk, 1, &a, ab, turn, coef);
+    DISPATCH(b.dev, bench_kernel(&b, KERNEL_MEAN_COEF, SPEC(8, s->g)), ceil_div(ceil_div(n, 64), 8), s->hk, 1, &a, ab, turn, coef);
     struct mean_score_params p = { .blocks = blocks, .fast2 = fast / 2 };
-    k = kernel_of(&b, KERNEL_MEAN_SCORE, SPEC(8, hq / lists));
+    k = bench_kernel(&b, KERNEL_MEAN_SCORE, SPEC(8, hq / lists));
     DISPATCH(b.dev, k, ceil_div(ceil_div(n, 64), 8), lists, 8, &p, coef, turn, out);
-    float *got = take(&b, out);
+    float *got = bench_take(&b, out);
     for (uint32_t j = 0; j < hq; j++)
       for (uint32_t t = 0; t < n; t++) {
         double x = got[(size_t)j * blocks * 64 + t], want = exact[(size_t)j * n + t];
         if (!(fabs(x - want) <= 2.5e-4 * size[j])) ck_abort_msg("%s: head %u position %u: %g, expected %g", harness_name(i), j, t, x, want);
       }
-    clear(&b);
+    bench_clear(&b);
   }
 }
 END_TEST

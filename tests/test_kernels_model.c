@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "base/num.h"
 #include "gguf_writer.h"
 #include "model/repack.h"
 #include "shaders/step.h"
@@ -17,7 +18,6 @@
 static const double EXACT_MATHS = 1e-12;         /* NMSE of fp32 sums of a few hundred products */
 static const double WITH_EXP = 1e-11;            /* lavapipe's exp is good to 1.1e-6 */
 
-static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
 static void *zeros(size_t bytes) { return test_memory(bytes / 4, 4); }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "base/num.h"
 #include "shaders/step.h"
 
 /* Arguments of HARNESS_RUN beside IN: written and compared with the host; written, compared here; read and written. */
@@ -15,37 +16,6 @@
 #define ANY(to, bytes)          OUT(ARG_IN, bytes, 0, to)
 #define UPDATE(data, to, bytes) INOUT(ARG_BITS, data, bytes, 0, to)
 #define STEP_BYTES              (STEP_WORDS * 4)
-
-static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
-static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
-
-/* ---- dispatches on one device, buffers that live on */
-
-struct bench { struct device *dev; struct buffer *buf[24]; size_t n; };
-
-static struct view put(struct bench *b, const void *data, size_t bytes) {
-  ck_assert_int_eq(buffer_create(&b->buf[b->n], b->dev, PLACE_DEVICE, bytes, "test"), LRQK_OK);
-  struct view v = { b->buf[b->n++], 0, bytes };
-  if (data) ck_assert_int_eq(device_write(b->dev, v, data, bytes), LRQK_OK);
-  return v;
-}
-
-static void *take(struct bench *b, struct view v) {
-  void *p = test_memory(v.size, 1);
-  ck_assert_int_eq(device_submit(b->dev, NULL), LRQK_OK);
-  ck_assert_int_eq(device_read(b->dev, p, v, v.size), LRQK_OK);
-  return p;
-}
-
-static void clear(struct bench *b) {
-  while (b->n) buffer_destroy(&b->buf[--b->n]);
-}
-
-static const struct kernel *kernel_of(struct bench *b, enum kernel_id id, const uint32_t *spec, uint32_t n) {
-  const struct kernel *k;
-  ck_assert_int_eq(kernel_get(&k, b->dev, id, spec, n), LRQK_OK);
-  return k;
-}
 
 /* ---- pairs */
 
@@ -82,17 +52,17 @@ static void *energy_in_chunks(size_t device, const struct heads *s, const float 
                               const uint32_t *chunks) {
   struct bench b = { .dev = harness_device(device) };
   size_t row_q = (size_t)s->g * s->d, bytes = (size_t)s->hk * s->d * 4, kv_bytes = (size_t)rows * s->hk * s->d * 4;
-  const struct kernel *k = kernel_of(&b, KERNEL_PAIR_ENERGY, SPEC(8, s->neox));
-  struct view en = put(&b, test_memory(bytes, 1), bytes), keys = put(&b, kv, kv_bytes);
+  const struct kernel *k = bench_kernel(&b, KERNEL_PAIR_ENERGY, SPEC(8, s->neox));
+  struct view en = bench_put(&b, test_memory(bytes, 1), bytes), keys = bench_put(&b, kv, kv_bytes);
   for (uint32_t t = 0; t < rows; t += *chunks++) {
     uint32_t m = *chunks;
     float *part = test_memory(s->hk * m * row_q, 4);   /* [hk][m][g][d] of [hk][rows][g][d] */
     for (uint32_t h = 0; h < s->hk; h++) memcpy(part + h * m * row_q, q + (h * rows + t) * row_q, m * row_q * 4);
     struct pair_energy_params p = { .rows = m, .hk = s->hk, .g = s->g, .d = s->d, .rot = s->rot, .row0 = t };
-    DISPATCH(b.dev, k, ceil_div(s->hk * s->d / 2, 8), 1, 1, &p, put(&b, part, s->hk * m * row_q * 4), keys, en);
+    DISPATCH(b.dev, k, ceil_div(s->hk * s->d / 2, 8), 1, 1, &p, bench_put(&b, part, s->hk * m * row_q * 4), keys, en);
   }
-  void *out = take(&b, en);
-  clear(&b);
+  void *out = bench_take(&b, en);
+  bench_clear(&b);
   return out;
 }
 
@@ -216,14 +186,14 @@ START_TEST(appended_proxies_are_those_built) {
   for (size_t i = 0; i < harness_count(); i++) {
     struct bench b = { .dev = harness_device(i) };
     uint32_t rw = plane_rw(s), page0 = 5 * s->page;
-    struct view built = put(&b, canary_words(bytes), bytes), added = put(&b, canary_words(bytes), bytes);
-    struct view t = put(&b, tab, (size_t)s->hk * s->rank * 4), q = put(&b, NULL, (size_t)s->hk * 2 * s->d * 4);
-    struct view host = put(&b, NULL, rows_bytes), step = put(&b, NULL, STEP_BYTES), new_row = put(&b, NULL, row);
-    struct view qh = put(&b, NULL, (size_t)s->hk * 2 * rw * 64), act = put(&b, NULL, row * 7);
+    struct view built = bench_put(&b, canary_words(bytes), bytes), added = bench_put(&b, canary_words(bytes), bytes);
+    struct view t = bench_put(&b, tab, (size_t)s->hk * s->rank * 4), q = bench_put(&b, NULL, (size_t)s->hk * 2 * s->d * 4);
+    struct view host = bench_put(&b, NULL, rows_bytes), step = bench_put(&b, NULL, STEP_BYTES), new_row = bench_put(&b, NULL, row);
+    struct view qh = bench_put(&b, NULL, (size_t)s->hk * 2 * rw * 64), act = bench_put(&b, NULL, row * 7);
     struct proxy_build_params pb = { .hk = s->hk, .d = s->d, .rank = s->rank, .n = s->n, .page = s->page, .rw = rw };
-    DISPATCH(b.dev, kernel_of(&b, build_id(s), SPEC(8)), ceil_div(s->n, 16), s->hk, 1, &pb,
-             put(&b, kv, s->n * row), t, built);
-    const struct kernel *k = kernel_of(&b, append_id(s), SPEC(16, 2));
+    DISPATCH(b.dev, bench_kernel(&b, build_id(s), SPEC(8)), ceil_div(s->n, 16), s->hk, 1, &pb,
+             bench_put(&b, kv, s->n * row), t, built);
+    const struct kernel *k = bench_kernel(&b, append_id(s), SPEC(16, 2));
     struct token_append_params pa = { .d = s->d, .lists = s->hk, .share = 1, .slots = 7, .page = s->page, .page0 = page0, .rank = s->rank,
                                       .rw = rw, .scale = 0.125f };
     for (uint32_t j = 0; j < s->n; j++) {
@@ -233,10 +203,10 @@ START_TEST(appended_proxies_are_those_built) {
       DISPATCH(b.dev, k, s->hk, 1, 1, &pa, q, new_row, t, step, act, host, added, qh);
       ck_assert_int_eq(device_submit(b.dev, NULL), LRQK_OK);
     }
-    ck_assert_msg(!memcmp(take(&b, built), take(&b, added), bytes), "%s: rank %u bits %u: built and appended proxies differ",
+    ck_assert_msg(!memcmp(bench_take(&b, built), bench_take(&b, added), bytes), "%s: rank %u bits %u: built and appended proxies differ",
                   harness_name(i), s->rank, s->bits);
-    ck_assert_msg(!memcmp(take(&b, host), kv, s->n * row), "%s: host rows", harness_name(i));
-    clear(&b);
+    ck_assert_msg(!memcmp(bench_take(&b, host), kv, s->n * row), "%s: host rows", harness_name(i));
+    bench_clear(&b);
   }
 }
 END_TEST
@@ -375,25 +345,25 @@ static void run_stat(const struct scoring *s, float *ml, uint32_t *score) {
   size_t page_rows = (size_t)s->hk * s->page;
   for (size_t i = 0; i < harness_count(); i++) {
     struct bench b = { .dev = harness_device(i) };
-    struct view q = put(&b, s->q, (size_t)s->hk * s->g * s->rw * (s->bits == 8 ? 64 : 32)), step = put(&b, words, sizeof words);
-    struct view m = put(&b, canary_words(ml_words(s) * 4), ml_words(s) * 4);
-    struct view v = put(&b, canary_words(score_words(s) * 4), score_words(s) * 4);
+    struct view q = bench_put(&b, s->q, (size_t)s->hk * s->g * s->rw * (s->bits == 8 ? 64 : 32)), step = bench_put(&b, words, sizeof words);
+    struct view m = bench_put(&b, canary_words(ml_words(s) * 4), ml_words(s) * 4);
+    struct view v = bench_put(&b, canary_words(score_words(s) * 4), score_words(s) * 4);
     enum kernel_id plain = s->bits == 8 ? KERNEL_SCORE_STAT_I8 : KERNEL_SCORE_STAT_F16;
     enum kernel_id added = s->bits == 8 ? KERNEL_SCORE_STAT_I8_MEAN : KERNEL_SCORE_STAT_F16_MEAN;
     enum kernel_id slow = s->bits == 8 ? KERNEL_SCORE_STAT_I8_SLOW : KERNEL_SCORE_STAT_F16_SLOW;
-    const struct kernel *k = kernel_of(&b, s->mean_kind == 2 ? slow : s->mean ? added : plain, SPEC(s->wg, s->heads, s->rw, s->tn));
-    struct view mean = s->mean ? put(&b, s->mean, (size_t)s->hk * s->g * s->cap * 4 / (s->mean_kind == 2 ? 16 : 1)) : q;
+    const struct kernel *k = bench_kernel(&b, s->mean_kind == 2 ? slow : s->mean ? added : plain, SPEC(s->wg, s->heads, s->rw, s->tn));
+    struct view mean = s->mean ? bench_put(&b, s->mean, (size_t)s->hk * s->g * s->cap * 4 / (s->mean_kind == 2 ? 16 : 1)) : q;
     for (uint32_t page = 0; page * s->page < s->n; page++) {
       struct score_stat_params p = { .per = s->per, .cap = s->cap, .page = s->page, .page0 = page * s->page, .parts = s->parts,
                                      .share = s->share, .n_at = STEP_CAND, .soft_cap = s->soft_cap };
-      struct view px = put(&b, s->px + page * page_rows * s->rw * 16, page_rows * s->rw * 16);
-      struct view sc = put(&b, s->sc + page * page_rows, page_rows * 2);
+      struct view px = bench_put(&b, s->px + page * page_rows * s->rw * 16, page_rows * s->rw * 16);
+      struct view sc = bench_put(&b, s->sc + page * page_rows, page_rows * 2);
       const struct view views[] = { q, px, s->bits == 8 ? sc : px, m, v, step, mean };
       device_dispatch(b.dev, k, ceil_div(min_u32(s->n - p.page0, s->page), s->per), s->lists, 1, views, s->mean ? 7 : 6, &p, sizeof p);
     }
-    memcpy(ml + i * ml_words(s), take(&b, m), ml_words(s) * 4);
-    memcpy(score + i * score_words(s), take(&b, v), score_words(s) * 4);
-    clear(&b);
+    memcpy(ml + i * ml_words(s), bench_take(&b, m), ml_words(s) * 4);
+    memcpy(score + i * score_words(s), bench_take(&b, v), score_words(s) * 4);
+    bench_clear(&b);
   }
 }
 

@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "base/num.h"
 #include "shaders/step.h"
 
-static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
 
 START_TEST(value_sums) {
   static const struct { uint32_t hk, d, rows, row0; } cases[] = { { 1, 8, 1, 0 }, { 3, 64, 29, 3 }, { 2, 128, 64, 0 }, { 5, 40, 7, 1 } };

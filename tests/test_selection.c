@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "base/num.h"
 #include "shaders/step.h"
 
 enum group { SUM, MAX, NONE };
@@ -50,8 +51,6 @@ struct sim {
   uint64_t hash, hits, misses, differ, chosen;
 };
 
-static uint32_t ceil_div(uint32_t a, uint32_t b) { return (a + b - 1) / b; }
-static uint32_t min_u32(uint32_t a, uint32_t b) { return a < b ? a : b; }
 
 /* ---- setting up */
 

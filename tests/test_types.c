@@ -21,9 +21,12 @@ static const double BEST = 1e-10, WORST = 1e-7;
 
 static char path[64];
 
+static int complaints;   /* of the validation layer */
+
 static void log_errors(void *ud, enum lrqk_log_level level, const char *text) {
   (void)ud;
   if (level <= LRQK_LOG_HINT) fprintf(stderr, "%s\n", text);
+  if (level == LRQK_LOG_ERROR && !strncmp(text, "Vulkan: ", 8)) complaints++;
 }
 
 /* ---- the reference */
@@ -157,7 +160,7 @@ static float *engine_logits(lrqk_model *m, const char *device, const int32_t *id
   lrqk_model_info(m, &info);
   lrqk_engine *e;
   lrqk_session *s;
-  const struct lrqk_engine_options eo = { .device = device };
+  const struct lrqk_engine_options eo = { .device = device, .validate = test_validates() };
   struct lrqk_session_options so = { .cache = lrqk_cache_defaults(), .n_ctx = CTX };
   struct seen seen = { malloc((size_t)TOKENS * info.n_vocab * sizeof(float)), info.n_vocab, 0 };
   ck_assert_int_eq(lrqk_cache_set(&so.cache, "attention", "full", log_errors, NULL), LRQK_OK);
@@ -171,6 +174,7 @@ static float *engine_logits(lrqk_model *m, const char *device, const int32_t *id
   ck_assert_uint_eq(seen.n, TOKENS);
   lrqk_session_close(s);
   lrqk_engine_close(e);
+  ck_assert_msg(complaints == 0, "%d messages of the validation layer", complaints);
   return seen.logits;
 }
 
