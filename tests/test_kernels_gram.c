@@ -42,8 +42,8 @@ static float *sums_in_chunks(size_t device, const struct heads *s, const float *
   struct view sum = bench_put(&b, test_memory(sum_floats(s), 4), sum_floats(s) * 4);
   for (uint32_t t = 0; t < rows; t += *chunks++) {
     struct gram_sum_params p = { .rows = *chunks, .hk = s->hk, .g = s->g, .d8 = d8 };
-    struct view rows = bench_put(&b, qkv + t * row_floats(s), *chunks * row_floats(s) * 4);
-    DISPATCH(b.dev, k, ceil_div(s->hk * d8 * (d8 + 1), wg), 1, 1, &p, rows, sum);
+    struct view part = bench_put(&b, qkv + t * row_floats(s), *chunks * row_floats(s) * 4);
+    DISPATCH(b.dev, k, ceil_div(s->hk * d8 * (d8 + 1), wg), 1, 1, &p, part, sum);
   }
   void *out = bench_take(&b, sum);
   bench_clear(&b);
