@@ -93,7 +93,12 @@ static void check_chat(const struct tokenizer *t, bool spm, const struct gguf *g
   must(valid && gguf_string(g, "tokenizer.chat_template", true, &source) == LRQK_OK);
   size_t n = lrqk_utf8_push(&u, text, len, valid);
   n += lrqk_utf8_push(&u, NULL, 0, valid + n);
-  if (jinja_parse(&j, &log, "t", source.s, source.len) == LRQK_OK) {
+  struct lrqk_utf8_stream v = { 0 };         /* the template in valid UTF-8, too: the rendering has to be */
+  char *template = malloc(3 * (source.len + 8));
+  must(template);
+  size_t n_template = lrqk_utf8_push(&v, source.s, source.len, template);
+  n_template += lrqk_utf8_push(&v, NULL, 0, template + n_template);
+  if (jinja_parse(&j, &log, "t", template, n_template) == LRQK_OK) {
     struct jinja_message m = { "user", valid, n, JINJA_MESSAGE };
     struct jinja_output out;
     if (jinja_render(j, &(struct jinja_input){ .msg = &m, .n_msg = 1, .bos = "<s>", .max_steps = 100000 }, &out) == LRQK_OK) {
@@ -105,6 +110,7 @@ static void check_chat(const struct tokenizer *t, bool spm, const struct gguf *g
     }
     jinja_free(j);
   }
+  free(template);
   free(valid);
 }
 
