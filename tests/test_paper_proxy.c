@@ -76,7 +76,8 @@ static void ok(enum lrqk_status s) { ck_assert_int_eq(s, LRQK_OK); }
 
 static void rig_open(struct rig *r, struct device *dev, const struct config *c, uint32_t page) {
   *r = (struct rig){ .c = c, .dev = dev, .hp = { .n_layers = 1, .n_embd = HQ * D, .n_ff = 64, .n_heads = HQ, .n_kv_heads = HK, .head_size = D,
-                                                 .rope_dims = D, .rope_base = 10000, .rms_eps = 1e-5f, .n_vocab = 32, .n_ctx = CTX } };
+                                                 .rope_dims = D, .attn_scale = 1 / sqrtf(D), .rope_base = 10000, .rms_eps = 1e-5f,
+                                                 .n_vocab = 32, .n_ctx = CTX } };
   struct lrqk_cache_options *o = &r->o;
   *o = lrqk_cache_defaults();
   ok(lrqk_cache_set(o, "preset", "paper", NULL, NULL));
