@@ -75,6 +75,12 @@ void lrqk_model_close(lrqk_model *m) {
   mem_free(m);
 }
 
+struct hash128 engine_model_hash(lrqk_model *m) {
+  if (!m->hashed) m->hash = gguf_hash(m->gguf);
+  m->hashed = true;
+  return m->hash;
+}
+
 void lrqk_model_info(const lrqk_model *m, struct lrqk_model_info *out) {
   const struct gguf *g = m->gguf;
   const struct hparams *hp = &m->hp;

@@ -11,6 +11,8 @@ struct lrqk_model {
   struct gguf *gguf;
   struct hparams hp;              /* zero where only the directory or the vocabulary was asked for */
   struct tokenizer *tokenizer;    /* NULL where only the directory was */
+  struct hash128 hash;            /* of the file, once it was asked for (engine_model_hash) */
+  bool hashed;
   bool whole;                     /* hyper-parameters and tensors were checked: an engine can be opened */
   struct arena arena;             /* NUL-terminated copies of the file's strings, for the public calls */
   char *arch, *name, **key_name, **tensor_name;
@@ -24,5 +26,6 @@ struct lrqk_engine {
 
 /* What a call that makes ids ends with: v becomes the caller's, or is freed if s is a failure. */
 enum lrqk_status engine_give_ids(const lrqk_model *m, enum lrqk_status s, struct ids *v, size_t replaced, int32_t **ids, size_t *n);
+struct hash128 engine_model_hash(lrqk_model *m);
 
 #endif

@@ -1,24 +1,9 @@
 /* session.c - one text on an engine: forward pass plus attention policy, and the figures about its cache. */
+#include "session.h"
+
 #include <string.h>
 
-#include "attention/attention.h"
 #include "base/mem.h"
-#include "engine.h"
-#include "model/forward.h"
-
-struct lrqk_session {
-  lrqk_engine *engine;
-  struct attention *attention;
-  struct forward forward;
-  uint32_t n_ctx, length;
-  uint32_t marked;                /* length at lrqk_session_mark */
-  bool has_mark;
-  float *logits;                  /* [V] of the last token */
-  bool has_logits;
-  uint64_t decoded;
-  lrqk_progress_fn progress;
-  void *progress_ud;
-};
 
 static enum lrqk_status open_parts(lrqk_session *s, const struct lrqk_session_options *opt) {
   struct device *dev = s->engine->dev;
@@ -26,7 +11,9 @@ static enum lrqk_status open_parts(lrqk_session *s, const struct lrqk_session_op
   uint32_t chunk;
   TRY(attn_chunk(&chunk, dev, hp, s->n_ctx));
   s->logits = mem_alloc(hp->n_vocab, sizeof *s->logits);
-  if (!s->logits) return fail(&dev->log, LRQK_MEMORY, "cannot allocate %u logits", hp->n_vocab);
+  s->marked_logits = mem_alloc(hp->n_vocab, sizeof *s->marked_logits);
+  s->ids = mem_alloc(s->n_ctx, sizeof *s->ids);
+  if (!s->logits || !s->marked_logits || !s->ids) return fail(&dev->log, LRQK_MEMORY, "cannot allocate %u ids and twice %u logits", s->n_ctx, hp->n_vocab);
   TRY(forward_init(&s->forward, s->engine->weights, s->n_ctx, chunk));
   return attention_open(&s->attention, dev, hp, s->n_ctx, &opt->cache, s->forward.step);
 }
@@ -56,6 +43,8 @@ void lrqk_session_close(lrqk_session *s) {
   attention_close(s->attention);
   forward_destroy(&s->forward);
   mem_free(s->logits);
+  mem_free(s->marked_logits);
+  mem_free(s->ids);
   mem_free(s);
 }
 
@@ -122,13 +111,23 @@ static void mark(lrqk_session *s) {
   attention_mark(s->attention);
   s->marked = s->length;
   s->has_mark = true;
+  s->marked_has_logits = s->has_logits;
+  if (s->has_logits) memcpy(s->marked_logits, s->logits, (size_t)s->engine->weights->hp.n_vocab * sizeof *s->logits);
+}
+
+/* The first n tokens stay; sums are those of `from` tokens, at the mark if kept. */
+static enum lrqk_status cut(lrqk_session *s, uint32_t from, uint32_t n, bool kept) {
+  TRY(attention_cut(s->attention, from, n, kept));
+  s->length = n;
+  s->has_logits = false;
+  TRY(device_submit(s->engine->dev, NULL));
+  return device_wait(s->engine->dev, 0);
 }
 
 static enum lrqk_status rewind_to_mark(lrqk_session *s) {
-  attention_rewind(s->attention, s->marked);
-  s->length = s->marked;
-  TRY(device_submit(s->engine->dev, NULL));
-  return device_wait(s->engine->dev, 0);
+  TRY(cut(s, s->marked, s->marked, true));
+  if (s->marked_has_logits) keep_logits(s, s->marked_logits);
+  return LRQK_OK;
 }
 
 /* The end of a call that appends n tokens at once. */
@@ -142,6 +141,7 @@ enum lrqk_status lrqk_session_prefill(lrqk_session *s, const int32_t *ids, size_
   TRY(check_ids(s, ids, n));
   if (!n) return LRQK_OK;
   mark(s);
+  memcpy(s->ids + s->length, ids, n * sizeof *ids);
   return appended(s, prefill_blocks(s, ids, (uint32_t)n, from, fn, ud), n);
 }
 
@@ -151,6 +151,7 @@ enum lrqk_status lrqk_session_fill(lrqk_session *s, size_t n, uint64_t seed) {
   struct prefill_progress progress = { .s = s, .total = n, .layers = s->engine->weights->hp.n_layers };
   mark(s);
   s->has_logits = false;
+  for (size_t i = 0; i < n; i++) s->ids[s->length + i] = -1;
   return appended(s, forward_fill(&s->forward, s->attention, (uint32_t)n, s->length, seed, report_prefill, &progress), n);
 }
 
@@ -162,8 +163,20 @@ enum lrqk_status lrqk_session_mark(lrqk_session *s) {
 
 enum lrqk_status lrqk_session_rewind(lrqk_session *s) {
   if (!s->has_mark) return fail(&s->engine->model->log, LRQK_USAGE, "the session has nothing to go back to: no mark was set");
-  s->has_logits = false;
   return rewind_to_mark(s);
+}
+
+enum lrqk_status lrqk_session_truncate(lrqk_session *s, uint64_t n) {
+  if (n > s->length) return fail(&s->engine->model->log, LRQK_USAGE, "a session of %u tokens cannot be cut to %llu", s->length, (unsigned long long)n);
+  if (n == s->length) return LRQK_OK;
+  if (s->has_mark && n == s->marked) return rewind_to_mark(s);
+  bool kept = s->has_mark && n < s->marked;
+  if (!attention_can_cut(s->attention, kept ? s->marked : s->length, (uint32_t)n))
+    return fail(&s->engine->model->log, LRQK_USAGE, "a session of %u tokens cannot be cut to %llu: the windows of this model hold only the newest",
+                s->length, (unsigned long long)n);
+  TRY(cut(s, kept ? s->marked : s->length, (uint32_t)n, kept));
+  s->has_mark = false;
+  return LRQK_OK;
 }
 
 enum lrqk_status lrqk_session_copy(lrqk_session *to, lrqk_session *from) {
@@ -176,6 +189,7 @@ enum lrqk_status lrqk_session_copy(lrqk_session *to, lrqk_session *from) {
   TRY(device_submit(to->engine->dev, NULL));
   TRY(device_wait(to->engine->dev, 0));
   to->length = from->length;
+  memcpy(to->ids, from->ids, from->length * sizeof *to->ids);
   if (from->has_logits) keep_logits(to, from->logits);
   return LRQK_OK;
 }
@@ -188,13 +202,14 @@ enum lrqk_status lrqk_session_decode(lrqk_session *s, int32_t id) {
   s->engine->dev->decoding = false;
   if (st == LRQK_OK) {
     keep_logits(s, logits);
-    s->length++;
+    s->ids[s->length++] = id;
     s->decoded++;
   }
   return st;
 }
 
 const float *lrqk_session_logits(const lrqk_session *s) { return s->has_logits ? s->logits : NULL; }
+const int32_t *lrqk_session_ids(const lrqk_session *s) { return s->ids; }
 uint64_t lrqk_session_length(const lrqk_session *s) { return s->length; }
 
 /* ---- figures */

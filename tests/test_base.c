@@ -288,7 +288,7 @@ static void refused(const char *path, const char *says) {
   struct seen s = { 0 };
   struct log log = { see, &s };
   struct mapfile f = { 0 };
-  ck_assert_int_eq(mapfile_open(&f, &log, path), LRQK_MODEL);
+  ck_assert_int_eq(mapfile_open(&f, &log, path, LRQK_MODEL, "a file"), LRQK_MODEL);
   ck_assert_ptr_null(f.data);
   ck_assert_msg(s.n == 1 && strstr(s.text, path) && strstr(s.text, says), "found \"%s\", expected \"%s\"", s.text, says);
 }
@@ -308,7 +308,7 @@ START_TEST(mapfile) {
   fclose(f);
   struct log log = { 0 };
   struct mapfile m = { 0 };
-  ck_assert_int_eq(mapfile_open(&m, &log, path), LRQK_OK);
+  ck_assert_int_eq(mapfile_open(&m, &log, path, LRQK_MODEL, "a file"), LRQK_OK);
   ck_assert_uint_eq(m.size, 3);
   ck_assert_mem_eq(m.data, "a\0b", 3);
   mapfile_close(&m);

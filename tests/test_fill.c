@@ -118,7 +118,7 @@ START_TEST(rewind_repeats) {
     decode(s, a);
     ck_assert_int_eq(lrqk_session_rewind(s), LRQK_OK);
     ck_assert_uint_eq(lrqk_session_length(s), 330);
-    ck_assert_ptr_null(lrqk_session_logits(s));
+    ck_assert_ptr_nonnull(lrqk_session_logits(s));
     decode(s, b);
     ck_assert_msg(!memcmp(a, b, sizeof a), "%s: a run and its repetition differ", options[i]);
     ck_assert_int_eq(lrqk_session_rewind(s), LRQK_OK);

@@ -308,10 +308,16 @@ enum lrqk_status lrqk_session_fill(lrqk_session *s, size_t n, uint64_t seed);
 /* Remembers the state of the session; lrqk_session_rewind goes back to it from wherever decode, prefill or fill have led
  * since, any number of times, after which the same calls give the same bits (nothing is on the device yet, and proxies are
  * made anew for the tokens that are left).  A call of prefill or fill remembers the state before it, in the place of what
- * was remembered.  Counters of lrqk_session_stats go on; there are no logits until the next token.  LRQK_USAGE: nothing was
- * remembered. */
+ * was remembered.  Counters of lrqk_session_stats go on; logits are those of then.  LRQK_USAGE: nothing was remembered. */
 enum lrqk_status lrqk_session_mark(lrqk_session *s);
 enum lrqk_status lrqk_session_rewind(lrqk_session *s);
+
+/* Keeps the first n tokens.  At the length that lrqk_session_mark remembered this is lrqk_session_rewind; elsewhere there are
+ * no logits until the next token, nothing is remembered any more, and of what policy lrqk sums about queries and keys the
+ * part n / length is kept: which proxies it chooses from then on may differ a little from those of a text that never was
+ * longer.  LRQK_USAGE: n is beyond the length, or (models with sliding windows) what their windows held of n tokens is gone, which
+ * never is so for 0. */
+enum lrqk_status lrqk_session_truncate(lrqk_session *s, uint64_t n);
 
 /* Makes `to`, a session without tokens on the same engine, hold the text of `from` as if it had been prefilled there: one
  * prefill for many policies.  LRQK_USAGE unless `from` has policy lrqk without dense layers (its host memory has all rows)
@@ -319,7 +325,22 @@ enum lrqk_status lrqk_session_rewind(lrqk_session *s);
 enum lrqk_status lrqk_session_copy(lrqk_session *to, lrqk_session *from);
 
 const float *lrqk_session_logits(const lrqk_session *s);   /* [n_vocab], of the last token; NULL before the first */
-uint64_t lrqk_session_length(const lrqk_session *s);       /* tokens so far */
+uint64_t lrqk_session_length(const lrqk_session *s);       /* tokens so far ... */
+const int32_t *lrqk_session_ids(const lrqk_session *s);    /* ... and which; -1: a synthetic one */
+
+/* Writes everything that the session is into a file (text, logits, exact KV, sums, proxies, maps, what mark remembers), and a
+ * note of the caller's.  The file is whole or, whatever happens, not replaced.  LRQK_RUNTIME: it cannot be written. */
+enum lrqk_status lrqk_session_save(lrqk_session *s, const char *path, const void *note, size_t note_bytes);
+
+/* Makes s, a session without tokens, what was saved: the same calls then give the same bits as without stopping, if n_ctx is
+ * as it was, else the same up to the order of sums.  *note (NULL: not wanted) is the caller's, lrqk_free.  LRQK_USAGE, naming
+ * the reason: the file is none or damaged, of another version, another model or other options of the cache.  LRQK_PROMPT: n_ctx
+ * is too small.  s has no tokens after a failure. */
+enum lrqk_status lrqk_session_load(lrqk_session *s, const char *path, void **note, size_t *note_bytes);
+
+struct lrqk_session_info { uint32_t n_tokens, n_ctx; uint64_t file_bytes, note_bytes; };
+/* What the head of a saved session says: enough to choose n_ctx.  Errors as lrqk_session_load. */
+enum lrqk_status lrqk_session_peek(lrqk_model *m, const char *path, struct lrqk_session_info *out);
 
 struct lrqk_cache_stats {
   enum lrqk_policy policy;

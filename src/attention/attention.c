@@ -26,7 +26,9 @@ static uint32_t most_active(const struct device *dev) {
   return 32 * (lanes < 1024 ? lanes : 1024);
 }
 
-static enum lrqk_status check_lrqk(struct lrqk_cache_options *o, struct device *dev, const struct hparams *hp, uint32_t n_ctx) {
+/* *asked: the options before limits are applied that follow from the context. */
+static enum lrqk_status check_lrqk(struct lrqk_cache_options *o, struct lrqk_cache_options *asked, struct device *dev, const struct hparams *hp,
+                                   uint32_t n_ctx) {
   const struct log *log = &dev->log;
   uint32_t g = hp->n_heads / hp->n_kv_heads;
   bool paper = o->proxy == LRQK_PROXY_PAPER;
@@ -37,6 +39,7 @@ static enum lrqk_status check_lrqk(struct lrqk_cache_options *o, struct device *
   if (o->refresh && paper) return fail(log, LRQK_USAGE, "refresh is for the proxies pairs and gram; the bases of paper follow every token");
   if (o->rank > hp->head_size) return fail(log, LRQK_USAGE, "rank %u is larger than the head size %u of this model", o->rank, hp->head_size);
   if (o->sinks > o->active) return fail(log, LRQK_USAGE, "sinks %u do not fit into active %u, which counts them", o->sinks, o->active);
+  *asked = *o;
   if (o->active > n_ctx) o->active = n_ctx;
   if (o->lite > n_ctx) o->lite = n_ctx;
   if (o->sinks > o->active) o->sinks = o->active;
@@ -56,8 +59,8 @@ enum lrqk_status attention_open(struct attention **out, struct device *dev, cons
   struct attention *a = mem_alloc(1, ops->size);
   if (!a) return fail(&dev->log, LRQK_MEMORY, "cannot allocate the attention policy");
   a->ops = ops;
-  a->opt = *opt;
-  enum lrqk_status s = opt->policy == LRQK_POLICY_LRQK ? check_lrqk(&a->opt, dev, hp, n_ctx) : LRQK_OK;
+  a->opt = a->asked = *opt;
+  enum lrqk_status s = opt->policy == LRQK_POLICY_LRQK ? check_lrqk(&a->opt, &a->asked, dev, hp, n_ctx) : LRQK_OK;
   if (s == LRQK_OK) s = attn_core_init(&a->core, dev, hp, n_ctx, step);
   if (s == LRQK_OK) s = windows_init(&a->windows, &a->core);
   if (s == LRQK_OK) s = ops->init(a);
@@ -107,9 +110,16 @@ void attention_mark(struct attention *a) {
   if (a->ops->mark) a->ops->mark(a);
 }
 
-void attention_rewind(struct attention *a, uint32_t l) {
-  windows_rewind(&a->windows);
-  if (a->ops->rewind) a->ops->rewind(a, l);
+bool attention_can_cut(const struct attention *a, uint32_t from, uint32_t l) { return windows_can_cut(&a->windows, &a->core, from, l); }
+
+enum lrqk_status attention_cut(struct attention *a, uint32_t from, uint32_t l, bool kept) {
+  if (kept) windows_rewind(&a->windows);
+  return a->ops->cut ? a->ops->cut(a, from, l, kept) : LRQK_OK;
+}
+
+enum lrqk_status attention_state(struct attention *a, struct state *st, uint32_t l, uint32_t marked, bool has_mark) {
+  TRY(windows_state(&a->windows, st, l, marked, has_mark));
+  return a->ops->state(a, st, l, has_mark);
 }
 
 void attention_adopt(struct attention *a, struct attention *from, uint32_t l) {
@@ -126,6 +136,21 @@ enum lrqk_status attention_stats(struct attention *a, struct attention_stats *ou
 
 const struct kv_rows *attention_rows(struct attention *a, uint32_t layer) {
   return windowed(a, layer) ? &a->windows.layer[layer] : a->ops->rows(a, layer);
+}
+
+void attention_settings(const struct attention *a, char out[ATTENTION_SETTINGS]) {
+  static const char *const policy[] = { "full", "offload", "lrqk" }, *const proxy[] = { "pairs", "gram", "paper" }, *const type[] = { "int8", "fp16" },
+                    *const group[] = { "sum", "max", "none" }, *const share[] = { "group", "head" };
+  const struct lrqk_cache_options *o = &a->asked;
+  char dense[8 * 17] = "";
+  for (int i = 0; i < 8; i++) snprintf(dense + strlen(dense), sizeof dense - strlen(dense), "%s%llx", i ? "." : "", (unsigned long long)o->dense[i]);
+  int n = snprintf(out, ATTENTION_SETTINGS, "attention=%s", policy[o->policy]);
+  if (o->policy != LRQK_POLICY_LRQK) return;
+  snprintf(out + n, ATTENTION_SETTINGS - (size_t)n,
+           " proxy=%s proxy-type=%s group=%s share=%s rank=%u active=%u lite=%u sinks=%u tail=%s mean-key=%d horizon=%u iters=%u tol=%.9g lambda-q=%.9g"
+           " lambda-k=%.9g lambda=%.9g freeze-basis=%d refresh=%u lend=%d dense-layers=%s",
+           proxy[o->proxy], type[o->proxy_type], group[o->group], share[o->share], o->rank, o->active, o->lite, o->sinks, o->tail ? "mean" : "none",
+           (int)o->mean_key, o->horizon, o->iters, o->tol, o->lambda_q, o->lambda_k, o->lambda, o->freeze_basis, o->refresh, o->lend, dense);
 }
 
 bool attention_can_lend(const struct attention *a, const struct attention *to) {

@@ -5,6 +5,7 @@
 #define ATTENTION_ATTENTION_H
 
 #include "attention/window.h"
+#include "cache/state.h"
 
 struct attention;
 
@@ -26,7 +27,11 @@ struct attention_ops {
   void (*prefill)(struct attention *a, uint32_t layer, struct view qkv, struct view cs, uint32_t t0, uint32_t m, struct view y);
   void (*prefill_end)(struct attention *a, uint32_t layer, uint32_t l);      /* optional */
   void (*mark)(struct attention *a);               /* optional: before the first block of a prompt, keeps what rewind needs */
-  void (*rewind)(struct attention *a, uint32_t l); /* optional: the prompt was cut short, the cache holds l tokens as at mark */
+  /* Optional: the cache keeps the first l tokens.  kept: sums are those of mark, else those of now; either way they are of
+   * `from` tokens, and where l is less they are scaled to it: what the queries of a part alone would have added is not known. */
+  enum lrqk_status (*cut)(struct attention *a, uint32_t from, uint32_t l, bool kept);
+  /* All that a cache of l tokens is, written or read; marked: with what mark keeps.  Loading goes to a cache without tokens. */
+  enum lrqk_status (*state)(struct attention *a, struct state *st, uint32_t l, bool marked);
 
   /* The exact rows of a layer; and l tokens taken over from another policy's cache on the same device, which holds them
    * with all sums (attention_can_lend). */
@@ -44,7 +49,7 @@ struct attention_ops {
 struct attention {
   const struct attention_ops *ops;
   struct attn_core core;
-  struct lrqk_cache_options opt;  /* with defaults filled in and limits applied */
+  struct lrqk_cache_options asked, opt;   /* with defaults filled in; and with limits applied */
   struct windows windows;
   uint32_t t;                     /* position of the token of this step */
 };
@@ -52,6 +57,10 @@ struct attention {
 enum lrqk_status attention_open(struct attention **out, struct device *dev, const struct hparams *hp, uint32_t n_ctx,
                                 const struct lrqk_cache_options *opt, struct view step);
 void attention_close(struct attention *a);                /* NULL is fine */
+
+/* The options that a saved session depends on, as words "key=value". */
+enum { ATTENTION_SETTINGS = 640 };
+void attention_settings(const struct attention *a, char out[ATTENTION_SETTINGS]);
 
 /* Sets a->t and the words of the step buffer for the token at position t. */
 void attention_step(struct attention *a, uint32_t t, uint32_t *words);
@@ -62,7 +71,9 @@ void attention_prefill(struct attention *a, uint32_t layer, struct view qkv, str
 void attention_prefill_end(struct attention *a, uint32_t layer, uint32_t l);
 void attention_decode(struct attention *a, uint32_t layer, struct view qkv, struct view cs, struct view y);
 void attention_mark(struct attention *a);
-void attention_rewind(struct attention *a, uint32_t l);
+enum lrqk_status attention_cut(struct attention *a, uint32_t from, uint32_t l, bool kept);
+bool attention_can_cut(const struct attention *a, uint32_t from, uint32_t l);   /* windows still hold what the rest can see */
+enum lrqk_status attention_state(struct attention *a, struct state *st, uint32_t l, uint32_t marked, bool has_mark);   /* marked: the length then */
 void attention_adopt(struct attention *a, struct attention *from, uint32_t l);
 enum lrqk_status attention_stats(struct attention *a, struct attention_stats *out);
 /* The exact rows of a layer; token t lies at row t % rows->n_ctx.  Of a windowed layer only the newest ones are there. */

@@ -1,5 +1,6 @@
 #include "attention/core.h"
 
+#include "base/mem.h"
 #include "base/num.h"
 #include "shaders/step.h"
 
@@ -86,6 +87,16 @@ enum lrqk_status attn_core_reserve(struct attn_core *c, uint32_t rows) {
 }
 
 void attn_core_destroy(struct attn_core *c) { pool_destroy(&c->pool); }
+
+enum lrqk_status attn_scale(struct attn_core *c, struct view v, uint64_t n, double by) {
+  float *x = mem_alloc(n, sizeof *x);
+  enum lrqk_status s = x ? LRQK_OK : fail(&c->dev->log, LRQK_MEMORY, "cannot allocate %llu sums", (unsigned long long)n);
+  if (s == LRQK_OK && by != 0) s = device_read(c->dev, x, v, n * 4);
+  for (uint64_t i = 0; s == LRQK_OK && by != 0 && i < n; i++) x[i] = (float)(x[i] * by);
+  if (s == LRQK_OK) s = device_write(c->dev, v, x, n * 4);
+  mem_free(x);
+  return s;
+}
 
 void attn_rope(struct attn_core *c, struct view qkv, struct view cs, uint32_t m, struct view kv, uint32_t row0, bool use_step) {
   struct rope_params p = { .rows = m, .hk = c->hk, .g = c->g, .d8 = c->d / 8, .rot8 = ceil_div(c->hp->rope_dims, 8), .row0 = row0,

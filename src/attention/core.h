@@ -42,6 +42,9 @@ enum lrqk_status attn_core_init(struct attn_core *c, struct device *dev, const s
 enum lrqk_status attn_core_reserve(struct attn_core *c, uint32_t rows);
 void attn_core_destroy(struct attn_core *c);
 
+/* Multiplies n floats of the device by `by` (0: clears them, whatever they were).  Waits for the device. */
+enum lrqk_status attn_scale(struct attn_core *c, struct view v, uint64_t n, double by);
+
 /* qkv [m][(Hq + 2Hk)*d] -> core->q, and KV rows from row0 (use_step: row0 + position of the new token) of kv. */
 void attn_rope(struct attn_core *c, struct view qkv, struct view cs, uint32_t m, struct view kv, uint32_t row0, bool use_step);
 /* The same into the rows of tokens t0 .. t0 + m of a layer, which lie in one page.  Here and below token t lies at row

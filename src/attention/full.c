@@ -45,6 +45,12 @@ static void full_adopt(struct attention *a, struct attention *from, uint32_t l) 
     if (!layer_is_windowed(a->core.hp, i)) kv_rows_copy(full_rows(a, i), from->ops->rows(from, i), 0, l);
 }
 
+static enum lrqk_status full_state(struct attention *a, struct state *st, uint32_t l, bool marked) {
+  (void)marked;
+  for (uint32_t i = 0; i < a->core.hp->n_layers; i++) TRY(state_rows(st, full_rows(a, i), l));
+  return LRQK_OK;
+}
+
 static void full_prefill(struct attention *a, uint32_t layer, struct view qkv, struct view cs, uint32_t t0, uint32_t m, struct view y) {
   dense_prefill(&a->core, &((struct full *)a)->layers[layer], qkv, cs, t0, m, y);
 }
@@ -61,6 +67,6 @@ static enum lrqk_status full_stats(struct attention *a, struct attention_stats *
 }
 
 const struct attention_ops attention_full = {
-  .name = "full", .size = sizeof(struct full), .init = full_init, .destroy = full_destroy, .rows = full_rows, .adopt = full_adopt, .prefill = full_prefill,
+  .name = "full", .size = sizeof(struct full), .init = full_init, .destroy = full_destroy, .rows = full_rows, .adopt = full_adopt, .state = full_state, .prefill = full_prefill,
   .decode = full_decode, .stats = full_stats,
 };

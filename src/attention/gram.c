@@ -170,6 +170,19 @@ void gram_add_pending(const struct gram *g, const struct gram_shape *s, uint32_t
 void gram_mark(const struct gram *g, const struct gram_shape *s) { device_copy(s->core->dev, g->old, g->sum); }
 void gram_restore(const struct gram *g, const struct gram_shape *s) { device_copy(s->core->dev, g->sum, g->old); }
 
+enum lrqk_status gram_cut(const struct gram *g, const struct gram_shape *s, double part) {
+  return attn_scale(s->core, g->sum, sum_floats(s->core), part);
+}
+
+enum lrqk_status gram_state(const struct gram *g, const struct gram_shape *s, struct state *st, uint32_t *pending, bool marked, bool made) {
+  TRY(state_view(st, g->sum));
+  if (marked) TRY(state_view(st, g->old));
+  TRY(state_host(st, pending, sizeof *pending));
+  if (*pending >= GRAM_PENDING) return state_damaged(st, "the number of tokens that wait to be summed");
+  if (*pending) TRY(state_view(st, (struct view){ g->pending.buf, g->pending.offset, *pending * row_floats(s->core) * 4 }));
+  return made && s->maps ? state_view(st, g->map) : LRQK_OK;
+}
+
 /* ---- maps */
 
 /* out [d][d] from the 8 x 8 blocks of its lower half. */

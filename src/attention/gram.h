@@ -44,6 +44,9 @@ void gram_defer(const struct gram *g, const struct gram_shape *s, struct view qk
 void gram_add_pending(const struct gram *g, const struct gram_shape *s, uint32_t n);
 void gram_mark(const struct gram *g, const struct gram_shape *s);
 void gram_restore(const struct gram *g, const struct gram_shape *s);
+enum lrqk_status gram_cut(const struct gram *g, const struct gram_shape *s, double part);   /* scales the sums */
+/* Sums, *pending rows, and the maps if proxies were made by them. */
+enum lrqk_status gram_state(const struct gram *g, const struct gram_shape *s, struct state *st, uint32_t *pending, bool marked, bool made);
 
 /* Makes the maps from the sums of l tokens: reads them back, so that it waits for the device.  A failure is left to the next
  * device_submit. */

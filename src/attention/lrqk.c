@@ -132,13 +132,17 @@ static void lrqk_prefill_begin(struct attention *a, uint32_t layer, uint32_t l0)
   if (!f->layers[layer].dense) kv_rows_copy(&f->work, &f->layers[layer].rows, 0, l0);
 }
 
-/* Adds m tokens, whose queries are in core->q and whose rows are at row0 of kv, to the sums of a layer. */
-static void add_sums(struct lrqk *f, const struct lrqk_layer *ly, struct view kv, uint32_t row0, uint32_t m) {
+static void add_values(struct lrqk *f, const struct lrqk_layer *ly, struct view kv, uint32_t row0, uint32_t m) {
   struct attn_core *c = &f->base.core;
-  proxy_add_energy(&ly->proxy, &f->proxies, c, kv, row0, m);
   struct value_sum_params p = { .rows = m, .hk = c->hk, .d = c->d, .row0 = row0 };
   uint32_t lanes = f->value_sum->spec[0];
   DISPATCH(c->dev, f->value_sum, (c->hk * c->d / 2 + lanes - 1) / lanes, 1, 1, &p, kv, ly->values);
+}
+
+/* Adds m tokens, whose queries are in core->q and whose rows are at row0 of kv, to the sums of a layer. */
+static void add_sums(struct lrqk *f, const struct lrqk_layer *ly, struct view kv, uint32_t row0, uint32_t m) {
+  proxy_add_energy(&ly->proxy, &f->proxies, &f->base.core, kv, row0, m);
+  add_values(f, ly, kv, row0, m);
 }
 
 static void lrqk_prefill(struct attention *a, uint32_t layer, struct view qkv, struct view cs, uint32_t t0, uint32_t m, struct view y) {
@@ -178,21 +182,73 @@ static void lrqk_prefill_end(struct attention *a, uint32_t layer, uint32_t l) {
   if (layer == f->last) f->proxied = needs_proxies(f, l);
 }
 
-static void lrqk_rewind(struct attention *a, uint32_t l) {
+/* The sums of a layer are those of mark again. */
+static void restore_sums(struct lrqk *f, struct lrqk_layer *ly) {
+  proxy_restore(&ly->proxy, &f->base.core);
+  device_copy(f->base.core.dev, ly->values, ly->values_kept);
+  if (f->grams.sums) gram_restore(&ly->gram, &f->grams);
+  paper_restore(&ly->paper, &f->papers);
+  ly->pending = 0;
+}
+
+/* Sums of `from` tokens become those of the first l: of the values exactly, from their rows, else in proportion. */
+static enum lrqk_status cut_sums(struct lrqk *f, struct lrqk_layer *ly, uint32_t from, uint32_t l) {
+  struct attn_core *c = &f->base.core;
+  double part = (double)l / from;
+  add_pending(f, ly);
+  TRY(proxy_cut(&ly->proxy, c, part));
+  if (f->grams.sums) TRY(gram_cut(&ly->gram, &f->grams, part));
+  TRY(paper_cut(&ly->paper, &f->papers, part));
+  device_fill(c->dev, ly->values, 0);
+  for (uint32_t i = 0; i * c->page < l; i++) add_values(f, ly, kv_page(&ly->rows, i), 0, l - i * c->page < c->page ? l - i * c->page : c->page);
+  return LRQK_OK;
+}
+
+static enum lrqk_status lrqk_cut(struct attention *a, uint32_t from, uint32_t l, bool kept) {
   struct lrqk *f = (struct lrqk *)a;
   for (uint32_t i = 0; i < a->core.hp->n_layers; i++) {
     struct lrqk_layer *ly = &f->layers[i];
     if (!ly->sparse) continue;
-    proxy_restore(&ly->proxy, &a->core);
-    device_copy(a->core.dev, ly->values, ly->values_kept);
-    if (f->grams.sums) gram_restore(&ly->gram, &f->grams);
-    ly->pending = 0;
-    paper_restore(&ly->paper, &f->papers);
-    ly->pending = 0;
+    if (kept) restore_sums(f, ly);
+    if (l < from) TRY(cut_sums(f, ly, from, l));
     settle(f, ly, &ly->rows, l);
   }
   f->proxied = needs_proxies(f, l);
   f->count = 0;   /* slots may hold rows of tokens that are gone */
+  return LRQK_OK;
+}
+
+/* ---- saved sessions */
+
+/* What a file says about its slots. */
+struct saved_slots { uint32_t count, k, w, fresh; };
+
+static enum lrqk_status layer_state(struct lrqk *f, struct lrqk_layer *ly, struct state *st, uint32_t l, bool marked, const struct saved_slots *slots) {
+  bool made = needs_proxies(f, l);
+  TRY(state_rows(st, &ly->rows, l));   /* a windowed layer has none */
+  if (!ly->sparse) return LRQK_OK;
+  TRY(state_view(st, ly->values));
+  if (marked) TRY(state_view(st, ly->values_kept));
+  TRY(proxy_state(&ly->proxy, &f->proxies, &f->base.core, st, l, marked, made));
+  if (f->grams.sums) TRY(gram_state(&ly->gram, &f->grams, st, &ly->pending, marked, made));
+  TRY(paper_state(&ly->paper, &f->papers, st, l, marked, made));
+  TRY(active_state(&ly->active, &f->actives, st, f->now, slots->count, slots->k, l, &ly->rows));
+  if (st->loading) active_fill_ring(&ly->active, &f->actives, &ly->rows, l);
+  return LRQK_OK;
+}
+
+static enum lrqk_status lrqk_state(struct attention *a, struct state *st, uint32_t l, bool marked) {
+  struct lrqk *f = (struct lrqk *)a;
+  struct saved_slots s = { f->count, f->actives.k, f->actives.w, f->papers.fresh };
+  TRY(state_host(st, &s, sizeof s));
+  if (s.count > s.k || s.count > (l > s.w ? l - s.w : 0)) return state_damaged(st, "the number of chosen tokens");
+  for (uint32_t i = 0; i < a->core.hp->n_layers; i++) TRY(layer_state(f, &f->layers[i], st, l, marked, &s));
+  if (!st->loading) return LRQK_OK;
+  f->now = 0;
+  f->count = s.k == f->actives.k ? s.count : 0;
+  f->papers.fresh = s.fresh;
+  f->proxied = needs_proxies(f, l);
+  return LRQK_OK;
 }
 
 static const struct kv_rows *lrqk_rows(struct attention *a, uint32_t layer) { return &((struct lrqk *)a)->layers[layer].rows; }
@@ -346,7 +402,7 @@ static enum lrqk_status lrqk_verify(struct attention *a, uint32_t l, uint64_t *d
 
 const struct attention_ops attention_lrqk = {
   .name = "lrqk", .size = sizeof(struct lrqk), .init = lrqk_init, .destroy = lrqk_destroy, .mark = lrqk_mark,
-  .prefill_begin = lrqk_prefill_begin, .prefill = lrqk_prefill, .prefill_end = lrqk_prefill_end, .rewind = lrqk_rewind, .rows = lrqk_rows,
+  .prefill_begin = lrqk_prefill_begin, .prefill = lrqk_prefill, .prefill_end = lrqk_prefill_end, .cut = lrqk_cut, .state = lrqk_state, .rows = lrqk_rows,
   .adopt = lrqk_adopt, .step = lrqk_step,
   .decode = lrqk_decode, .stats = lrqk_stats, .verify = lrqk_verify,
 };

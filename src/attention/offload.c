@@ -37,6 +37,12 @@ static void offload_adopt(struct attention *a, struct attention *from, uint32_t 
     if (!layer_is_windowed(a->core.hp, i)) kv_rows_copy(offload_rows(a, i), from->ops->rows(from, i), 0, l);
 }
 
+static enum lrqk_status offload_state(struct attention *a, struct state *st, uint32_t l, bool marked) {
+  (void)marked;
+  for (uint32_t i = 0; i < a->core.hp->n_layers; i++) TRY(state_rows(st, offload_rows(a, i), l));
+  return LRQK_OK;
+}
+
 static void offload_prefill_begin(struct attention *a, uint32_t layer, uint32_t l0) {
   struct offload *f = (struct offload *)a;
   kv_rows_copy(&f->work[layer % 2], &f->host[layer], 0, l0);
@@ -66,5 +72,6 @@ static enum lrqk_status offload_stats(struct attention *a, struct attention_stat
 
 const struct attention_ops attention_offload = {
   .name = "offload", .size = sizeof(struct offload), .init = offload_init, .destroy = offload_destroy, .rows = offload_rows, .adopt = offload_adopt,
+  .state = offload_state,
   .prefill_begin = offload_prefill_begin, .prefill = offload_prefill, .decode = offload_decode, .stats = offload_stats,
 };

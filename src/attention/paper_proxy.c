@@ -163,6 +163,25 @@ void paper_add(const struct paper_layer *p, const struct paper_shape *s, uint32_
 void paper_mark(const struct paper_layer *p, const struct paper_shape *s) { if (s->on) device_copy(s->core->dev, p->old, p->sum); }
 void paper_restore(const struct paper_layer *p, const struct paper_shape *s) { if (s->on) device_copy(s->core->dev, p->sum, p->old); }
 
+enum lrqk_status paper_cut(const struct paper_layer *p, const struct paper_shape *s, double part) {
+  if (!s->on) return LRQK_OK;
+  return attn_scale(s->core, p->sum, query_heads(s) * (block_floats(s->core) + s->core->d), part);   /* not the last query, behind them */
+}
+
+enum lrqk_status paper_state(const struct paper_layer *p, const struct paper_shape *s, struct state *st, uint32_t l, bool marked, bool made) {
+  if (!s->on) return LRQK_OK;
+  TRY(state_view(st, p->sum));
+  if (marked) TRY(state_view(st, p->old));
+  if (!made) return LRQK_OK;
+  TRY(state_host(st, p->bq, basis_doubles(s) * 8));
+  for (uint32_t plane = 0; plane < s->proxy->planes; plane++)
+    TRY(state_host(st, p->a + (size_t)plane * s->core->n_ctx * s->opt->rank, (uint64_t)l * s->opt->rank * 2));
+  TRY(state_host(st, p->first, (uint64_t)s->lists * s->opt->active * 4));
+  for (uint32_t i = 0; i < s->lists * s->opt->active; i++)
+    if (p->first[i] >= l) return state_damaged(st, "a token that was chosen first");
+  return LRQK_OK;
+}
+
 /* ---- rows */
 
 /* The key of a token and KV head in host memory: [d] fp16. */

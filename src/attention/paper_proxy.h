@@ -40,6 +40,9 @@ uint64_t paper_step_bytes(const struct paper_shape *s);                    /* wh
 void paper_add(const struct paper_layer *p, const struct paper_shape *s, uint32_t m);
 void paper_mark(const struct paper_layer *p, const struct paper_shape *s);
 void paper_restore(const struct paper_layer *p, const struct paper_shape *s);
+enum lrqk_status paper_cut(const struct paper_layer *p, const struct paper_shape *s, double part);   /* scales the sums */
+/* Sums; and, if `made`, the bases, the proxies of l tokens, and the tokens that were chosen first. */
+enum lrqk_status paper_state(const struct paper_layer *p, const struct paper_shape *s, struct state *st, uint32_t l, bool marked, bool made);
 
 /* Factors and proxies of tokens 0 .. l, all that were added, from their sums and their exact rows in HOST memory.  Waits for
  * the device.  A failure of this and of paper_append is left to the next device_submit. */

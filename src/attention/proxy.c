@@ -75,3 +75,41 @@ void proxy_build(const struct proxy *p, const struct proxy_shape *s, struct attn
 
 void proxy_mark(const struct proxy *p, struct attn_core *c) { if (p->kept.size) device_copy(c->dev, p->kept, p->energy); }
 void proxy_restore(const struct proxy *p, struct attn_core *c) { if (p->kept.size) device_copy(c->dev, p->energy, p->kept); }
+
+enum lrqk_status proxy_cut(const struct proxy *p, struct attn_core *c, double part) {
+  return p->energy.size ? attn_scale(c, p->energy, p->energy.size / 4, part) : LRQK_OK;
+}
+
+/* The coordinates that were kept are indices: those of a file are checked. */
+static enum lrqk_status pairs_state(const struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, struct state *st) {
+  uint32_t n = c->hk * s->rank, *tab = mem_alloc(n, sizeof *tab);
+  enum lrqk_status r = tab ? LRQK_OK : fail(st->log, LRQK_MEMORY, "%s: no memory for %u coordinates", st->path, n);
+  if (r == LRQK_OK && !st->loading) r = device_read(c->dev, tab, p->tab, n * sizeof *tab);
+  if (r == LRQK_OK) r = state_host(st, tab, n * sizeof *tab);
+  for (uint32_t i = 0; r == LRQK_OK && i < n; i++)
+    if (tab[i] >= c->d) r = state_damaged(st, "a coordinate of the proxies");
+  if (r == LRQK_OK && st->loading) r = device_write(c->dev, p->tab, tab, n * sizeof *tab);
+  mem_free(tab);
+  return r;
+}
+
+enum lrqk_status proxy_state(const struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, struct state *st, uint32_t l, bool marked,
+                             bool made) {
+  if (s->energies) TRY(state_view(st, p->energy));
+  if (s->energies && marked) TRY(state_view(st, p->kept));
+  if (!made) return LRQK_OK;
+  if (s->pairs) TRY(pairs_state(p, s, c, st));
+  for (uint32_t plane = 0; plane < s->planes; plane++)   /* token after token, whatever the pages of a context are */
+    for (uint32_t i = 0; i * c->page < l; i++) {
+      uint32_t n = l - i * c->page < c->page ? l - i * c->page : c->page, room = proxy_page_tokens(c, i), row = s->rw * 16;
+      struct view v = p->page[i];
+      TRY(state_view(st, (struct view){ v.buf, v.offset + (uint64_t)plane * room * row, (uint64_t)n * row }));
+    }
+  for (uint32_t plane = 0; s->int8 && plane < s->planes; plane++)
+    for (uint32_t i = 0; i * c->page < l; i++) {
+      uint32_t n = l - i * c->page < c->page ? l - i * c->page : c->page, room = proxy_page_tokens(c, i);
+      struct view v = proxy_scales(p, s, c, i);
+      TRY(state_view(st, (struct view){ v.buf, v.offset + (uint64_t)plane * room * 2, (uint64_t)(n + 1) / 2 * 4 }));
+    }
+  return LRQK_OK;
+}

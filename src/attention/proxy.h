@@ -4,6 +4,7 @@
 #define ATTENTION_PROXY_H
 
 #include "attention/core.h"
+#include "cache/state.h"
 
 struct proxy_shape {
   uint32_t rank;                  /* r */
@@ -35,5 +36,9 @@ void proxy_add_energy(const struct proxy *p, const struct proxy_shape *s, struct
 void proxy_build(const struct proxy *p, const struct proxy_shape *s, struct attn_core *c, const struct kv_rows *rows, uint32_t l);
 void proxy_mark(const struct proxy *p, struct attn_core *c);            /* keeps the energies ... */
 void proxy_restore(const struct proxy *p, struct attn_core *c);         /* ... and brings them back */
+enum lrqk_status proxy_cut(const struct proxy *p, struct attn_core *c, double part);   /* scales the energies */
+/* Energies; and, if `made`, the pairs and the proxies of tokens 0 .. l. */
+enum lrqk_status proxy_state(const struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, struct state *st, uint32_t l, bool marked,
+                             bool made);
 
 #endif

@@ -63,3 +63,35 @@ static void copy_all(const struct kv_rows *to, const struct kv_rows *from, uint3
 void windows_mark(const struct windows *w) { if (w->layer) copy_all(w->kept, w->layer, w->n_layers); }
 void windows_rewind(const struct windows *w) { if (w->layer) copy_all(w->layer, w->kept, w->n_layers); }
 void windows_adopt(const struct windows *w, const struct windows *from) { if (w->layer) copy_all(w->layer, from->layer, w->n_layers); }
+
+bool windows_can_cut(const struct windows *w, const struct attn_core *c, uint32_t from, uint32_t l) {
+  for (uint32_t i = 0; w->layer && l && i < w->n_layers; i++) {
+    uint32_t rows = w->layer[i].n_ctx;
+    if (w->layer[i].n_pages && from > rows && (uint64_t)l + rows + 1 < (uint64_t)from + c->hp->window) return false;
+  }
+  return true;
+}
+
+/* Token after token, whatever the length of the ring: that of a small context is shorter. */
+static enum lrqk_status ring_state(const struct kv_rows *r, struct state *st, uint32_t l) {
+  uint32_t n = l < r->n_ctx ? l : r->n_ctx;
+  TRY(state_host(st, &n, sizeof n));
+  if (n > l) return state_damaged(st, "the number of rows of a window");
+  uint32_t skip = n > r->n_ctx ? n - r->n_ctx : 0;
+  if (skip) TRY(state_skip(st, (uint64_t)skip * r->token_bytes));
+  for (uint32_t t = l - n + skip, run; t < l; t += run) {
+    uint32_t at = t % r->n_ctx, page = at / r->page, end = (page + 1) * r->page < r->n_ctx ? (page + 1) * r->page : r->n_ctx;
+    run = l - t < end - at ? l - t : end - at;
+    TRY(state_view(st, (struct view){ r->buf[page], (uint64_t)(at - page * r->page) * r->token_bytes, (uint64_t)run * r->token_bytes }));
+  }
+  return LRQK_OK;
+}
+
+enum lrqk_status windows_state(const struct windows *w, struct state *st, uint32_t l, uint32_t marked, bool has_mark) {
+  for (uint32_t i = 0; w->layer && i < w->n_layers; i++) {
+    if (!w->layer[i].n_pages) continue;
+    TRY(ring_state(&w->layer[i], st, l));
+    if (has_mark) TRY(ring_state(&w->kept[i], st, marked));
+  }
+  return LRQK_OK;
+}

@@ -4,6 +4,7 @@
 #define ATTENTION_WINDOW_H
 
 #include "attention/core.h"
+#include "cache/state.h"
 
 struct windows {
   uint32_t n_layers;
@@ -22,6 +23,9 @@ void windows_prefill(const struct windows *w, struct attn_core *c, uint32_t laye
 void windows_decode(const struct windows *w, struct attn_core *c, uint32_t layer, uint32_t t, struct view qkv, struct view cs, struct view y);
 void windows_mark(const struct windows *w);                 /* keeps all layers ... */
 void windows_rewind(const struct windows *w);               /* ... and brings them back */
+bool windows_can_cut(const struct windows *w, const struct attn_core *c, uint32_t from, uint32_t l);
+/* The rows that the rings of a text of l tokens hold; has_mark: and those that mark kept of one of `marked`. */
+enum lrqk_status windows_state(const struct windows *w, struct state *st, uint32_t l, uint32_t marked, bool has_mark);
 void windows_adopt(const struct windows *w, const struct windows *from);
 
 #endif

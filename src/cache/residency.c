@@ -60,6 +60,56 @@ static const unsigned char *host_row(const struct active_shape *s, const struct 
   return page + ((size_t)(token % host->page) * s->hk + list / s->share) * s->d4 * 16;
 }
 
+/* Tokens of a text of l in ascending order, each in a slot of its own. */
+static bool lists_are_right(const struct active_shape *s, const uint32_t *list, const uint32_t *slot, uint32_t count, uint32_t k, uint32_t l, bool *taken) {
+  for (uint32_t h = 0; h < s->lists; h++) {
+    memset(taken, 0, k);
+    for (uint32_t i = 0; i < count; i++) {
+      uint32_t token = list[h * s->stride + i], at = slot[h * s->stride + i];
+      if (token >= l || (i && token <= list[h * s->stride + i - 1]) || at >= k || taken[at]) return false;
+      taken[at] = true;
+    }
+  }
+  return true;
+}
+
+static enum lrqk_status load_lists(const struct active *a, const struct active_shape *s, struct state *st, uint32_t *list, uint32_t *slot, uint32_t count,
+                                   uint32_t l, const struct kv_rows *host) {
+  size_t row = (size_t)s->d4 * 16, bytes = (size_t)s->lists * s->stride * 4;
+  bool *taken = mem_alloc(s->k, sizeof *taken);
+  unsigned char *rows = mem_alloc((size_t)s->lists * s->slots, row);
+  enum lrqk_status r = taken && rows ? LRQK_OK : fail(st->log, LRQK_MEMORY, "%s: no memory for %zu bytes of active rows", st->path,
+                                                     (size_t)s->lists * s->slots * row);
+  if (r == LRQK_OK && !lists_are_right(s, list, slot, count, s->k, l, taken)) r = state_damaged(st, "a list of chosen tokens");
+  for (uint32_t h = 0; r == LRQK_OK && h < s->lists; h++)
+    for (uint32_t i = 0; i < count; i++)
+      memcpy(rows + ((size_t)h * s->slots + s->w + slot[h * s->stride + i]) * row, host_row(s, host, list[h * s->stride + i], h), row);
+  if (r == LRQK_OK) r = device_write(s->dev, a->rows, rows, (uint64_t)s->lists * s->slots * row);
+  if (r == LRQK_OK) r = device_write(s->dev, a->list[0], list, bytes);
+  if (r == LRQK_OK) r = device_write(s->dev, a->slot[0], slot, bytes);
+  mem_free(taken);
+  mem_free(rows);
+  return r;
+}
+
+enum lrqk_status active_state(const struct active *a, const struct active_shape *s, struct state *st, int now, uint32_t count, uint32_t k, uint32_t l,
+                              const struct kv_rows *host) {
+  uint32_t stride = st->loading && k != s->k ? count : s->stride;
+  uint32_t *list = mem_alloc((size_t)s->lists * stride, 4), *slot = mem_alloc((size_t)s->lists * stride, 4);
+  uint64_t bytes = (uint64_t)s->lists * stride * 4;
+  enum lrqk_status r = list && slot ? LRQK_OK : fail(st->log, LRQK_MEMORY, "%s: no memory for %u lists of chosen tokens", st->path, s->lists);
+  if (r == LRQK_OK && !st->loading) r = device_read(s->dev, list, a->list[now], bytes);
+  if (r == LRQK_OK && !st->loading) r = device_read(s->dev, slot, a->slot[now], bytes);
+  for (uint32_t h = 0; r == LRQK_OK && h < s->lists; h++) {
+    r = state_host(st, list + (size_t)h * stride, (uint64_t)count * 4);
+    if (r == LRQK_OK) r = state_host(st, slot + (size_t)h * stride, (uint64_t)count * 4);
+  }
+  if (r == LRQK_OK && st->loading && k == s->k && count) r = load_lists(a, s, st, list, slot, count, l, host);
+  mem_free(list);
+  mem_free(slot);
+  return r;
+}
+
 enum lrqk_status active_verify(const struct active *a, const struct active_shape *s, int now, uint32_t count, uint32_t l,
                                const struct kv_rows *host, uint64_t *differing) {
   size_t row = (size_t)s->d4 * 16;

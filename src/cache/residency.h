@@ -5,6 +5,7 @@
 #define CACHE_RESIDENCY_H
 
 #include "cache/kv_rows.h"
+#include "cache/state.h"
 
 struct active_shape {
   struct device *dev;
@@ -34,5 +35,9 @@ void active_update(const struct active *a, const struct active_shape *s, int now
 /* Adds the bytes of rows on the device that differ from the host's: count tokens of list[now], ring of a text of l. */
 enum lrqk_status active_verify(const struct active *a, const struct active_shape *s, int now, uint32_t count, uint32_t l,
                                const struct kv_rows *host, uint64_t *differing);
+/* Saves which tokens have slots, `count` a list in list[now].  Loading: as list[0], with their rows out of the host's; the
+ * lists are those of another number of slots and only read past where k is not s->k. */
+enum lrqk_status active_state(const struct active *a, const struct active_shape *s, struct state *st, int now, uint32_t count, uint32_t k, uint32_t l,
+                              const struct kv_rows *host);
 
 #endif

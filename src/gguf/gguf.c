@@ -383,7 +383,7 @@ enum { MAX_PARTS = 99999 };
 static enum lrqk_status open_one(struct gguf **out, const struct log *log, const char *path, bool vocab_only) {
   struct gguf *g;
   TRY(create(&g, log, path));
-  enum lrqk_status s = mapfile_open(&g->priv->map, log, path);
+  enum lrqk_status s = mapfile_open(&g->priv->map, log, path, LRQK_MODEL, "a GGUF file");
   if (s == LRQK_OK) {
     g->file_bytes = g->priv->map.size;
     s = read_directory(g, g->priv->map.data, g->priv->map.size, vocab_only);
@@ -472,6 +472,15 @@ enum lrqk_status gguf_open(struct gguf **out, const struct log *log, const char 
   if (s == LRQK_OK) *out = g;
   else gguf_close(g);
   return s;
+}
+
+struct hash128 gguf_hash(const struct gguf *g) {
+  struct hash128 h = hash128_of(g->priv->map.data, g->priv->map.size, true);
+  for (size_t i = 0; i < g->priv->n_parts; i++) {
+    const struct hash128 both[2] = { h, gguf_hash(g->priv->part[i]) };
+    h = hash128_of(both, sizeof both, false);
+  }
+  return h;
 }
 
 void gguf_close(struct gguf *g) {

@@ -5,6 +5,7 @@
 #ifndef GGUF_GGUF_H
 #define GGUF_GGUF_H
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "gguf/tensor_type.h"
 
@@ -53,6 +54,7 @@ enum lrqk_status gguf_open_memory(struct gguf **out, const struct log *log, cons
 /* What gguf_open does for a model in several files, for one that was opened vocab_only; directory: so are the others. */
 enum lrqk_status gguf_join(struct gguf *g, bool directory);
 void gguf_close(struct gguf *g);                           /* NULL is fine */
+struct hash128 gguf_hash(const struct gguf *g);            /* of the bytes of the file */
 
 const struct gguf_key *gguf_find(const struct gguf *g, const char *key);            /* NULL: not there */
 const struct gguf_tensor *gguf_find_tensor(const struct gguf *g, const char *name); /* NULL: not there */

@@ -23,6 +23,10 @@ struct run {
   uint32_t n_ctx;
   uint64_t limit;            /* most tokens of the answer */
   uint64_t seed;
+  struct lrqk_session_info saved;   /* of --session; n_tokens 0: there is none yet */
+  bool prefilled;            /* the session holds the prompt */
+  bool resumes;              /* no prompt: the saved text goes on */
+  size_t reused;             /* tokens of the prompt that the session held */
   lrqk_sampler *sampler;
   int32_t *tokens;           /* [n_tokens], the answer */
   size_t n_tokens, cap_tokens;
@@ -85,7 +89,8 @@ static int truncate_prompt(struct run *r) {
     int code = cut(r, r->n_ids - (r->n_ctx - (size_t)room));
     if (!code && !r->prompt.len)
       code = ui_fail(r->u, LRQK_PROMPT, "nothing of the prompt is left: a context of %u tokens is too small", r->n_ctx);
-    if (!code) code = tokenize(r);
+    if (!code && r->resumes) r->n_ids = r->saved.n_tokens;
+  else if (!code) code = tokenize(r);
     if (code) return code;
   }
   ui_warn(r->u, "the first %zu of %zu bytes of the prompt were cut: %zu tokens became %zu, for a context of %u", bytes - r->prompt.len,
@@ -97,8 +102,9 @@ static int fit(struct run *r) {
   const struct options *o = r->o;
   uint64_t most = r->w.info.n_ctx, want = o->ctx > 0 ? (uint64_t)o->ctx : most;
   if (o->ctx < 0 && o->predict >= 0 && r->n_ids + (uint64_t)o->predict < most) want = r->n_ids + (uint64_t)o->predict;
+  if (o->ctx < 0 && want < r->saved.n_ctx) want = r->saved.n_ctx < most ? r->saved.n_ctx : most;   /* as it was: the same bits */
   r->n_ctx = (uint32_t)want;
-  if (o->truncate) {
+  if (o->truncate && !r->resumes) {
     int code = truncate_prompt(r);
     if (code) return code;
   }
@@ -119,13 +125,16 @@ static int prepare(struct run *r) {
   const struct options *o = r->o;
   if (o->raw && (o->system || o->chat_template))
     return ui_fail(r->u, LRQK_USAGE, "%s needs the chat template, which --raw leaves out", o->system ? "--system" : "--chat-template");
+  bool saved = o->session && work_exists(o->session);
+  r->resumes = saved && !o->file && !(o->prompt && *o->prompt) && !input_piped();
   int code = work_cache(r->u, o, &r->cache);
-  if (!code) code = input_prompt(r->u, o, &r->prompt);
+  if (!code && !r->resumes) code = input_prompt(r->u, o, &r->prompt);
   double t = ui_now();
   if (!code) code = work_model(r->u, &r->w, o->model, WHOLE);
   r->load_s = ui_now() - t;
+  if (!code && saved) code = (int)lrqk_session_peek(r->w.model, o->session, &r->saved);
   if (code) return code;
-  if (!o->raw) code = work_chat(r->u, &r->w, o->chat_template, &r->chat);
+  if (!o->raw && !r->resumes) code = work_chat(r->u, &r->w, o->chat_template, &r->chat);
   if (code) {
     if (!*r->w.info.chat_template && !o->chat_template) ui_hint(r->u,
         "--raw gives the prompt to the model as it is, --chat-template names a template");
@@ -198,14 +207,39 @@ static int add_token(struct run *r, int32_t id) {
   return flush_answer(r);
 }
 
+/* What the saved session holds of the prompt. */
+static int resume(struct run *r) {
+  if (!r->saved.n_tokens) return 0;
+  int code = work_load(r->u, &r->w, r->o->session, r->ids, r->n_ids, &r->reused);
+  if (code || !r->resumes) return code;
+  if (!lrqk_session_logits(r->w.session)) return ui_fail(r->u, LRQK_USAGE, "%s: the session cannot go on without a prompt: it has no logits", r->o->session);
+  r->ids = malloc(r->n_ids * sizeof *r->ids);
+  if (!r->ids) return ui_fail(r->u, LRQK_MEMORY, "out of memory for %zu tokens", r->n_ids);
+  memcpy(r->ids, lrqk_session_ids(r->w.session), r->n_ids * sizeof *r->ids);
+  return 0;
+}
+
+/* Prompt and answer, whatever ended it. */
+static int save(struct run *r) {
+  enum lrqk_status s = LRQK_OK;
+  uint64_t held = lrqk_session_length(r->w.session);
+  if (r->n_tokens && held < r->n_ctx && held + 1 == r->n_ids + r->n_tokens) s = lrqk_session_decode(r->w.session, r->tokens[r->n_tokens - 1]);
+  double t = ui_now();
+  if (!s) s = lrqk_session_save(r->w.session, r->o->session, NULL, 0);
+  if (!s) ui_info(r->u, "session %s: %llu tokens saved in %.2f s", r->o->session, (unsigned long long)lrqk_session_length(r->w.session), ui_now() - t);
+  return (int)s;
+}
+
 static int generate(struct run *r) {
   double start = ui_now();
-  enum lrqk_status s = lrqk_session_prefill(r->w.session, r->ids, r->n_ids, 0, NULL, NULL);
+  enum lrqk_status s = lrqk_session_prefill(r->w.session, r->ids + r->reused, r->n_ids - r->reused, 0, NULL, NULL);
+  if (!s && r->o->session && !r->resumes) s = lrqk_session_mark(r->w.session);
   double now = ui_now();
   r->prefill_s = now - start;
   ui_clear(r->u);
   if (s) return (int)s;
   r->finish = "length";
+  r->prefilled = true;
   int code = 0;
   for (start = now; r->n_tokens < r->limit && !code;) {
     if (ui_interrupted()) return LRQK_INTERRUPTED;
@@ -237,7 +271,8 @@ static void rate(char out[32], double n, double seconds) {
 /* Tokens of the prompt that the session holds: none if reading them was stopped. */
 static uint64_t read_tokens(const struct run *r) {
   uint64_t n = r->w.session ? lrqk_session_length(r->w.session) : 0;
-  return n < r->n_ids ? n : r->n_ids;
+  n = n < r->n_ids ? n : r->n_ids;
+  return n > r->reused ? n - r->reused : 0;
 }
 
 static void closing_line(struct run *r) {
@@ -258,6 +293,7 @@ static int print_json(struct run *r) {
   struct text t = {0};
   json_open(&t, '{');
   json_field_uint(&t, "prompt_tokens", r->n_ids);
+  if (r->o->session) json_field_uint(&t, "reused_tokens", r->reused);
   json_field_ids(&t, "tokens", r->tokens, r->n_tokens);
   json_key(&t, "text");
   json_bytes(&t, r->answer.s ? r->answer.s : "", r->answer.len);
@@ -308,12 +344,16 @@ int cmd_run(struct ui *u, const struct options *o) {
     if (!code) code = work_session(u, &r.w, &r.cache, r.n_ctx);
     r.load_s += r.w.load_s + ui_now() - t;
   }
+  if (!code) code = resume(&r);
   if (!code) code = open_sampler(&r);
   if (!code) code = generate(&r);
+  int saved = o->session && r.w.session && r.prefilled ? save(&r) : 0;
+  if (saved && (!code || code == LRQK_INTERRUPTED)) code = saved;
   if (!code || code == LRQK_INTERRUPTED || code == EXIT_PIPE) code = report(&r, code);
   lrqk_sampler_close(r.sampler);
   lrqk_chat_close(r.chat);
-  lrqk_free(r.ids);
+  if (r.resumes) free(r.ids);
+  else lrqk_free(r.ids);
   free(r.tokens);
   text_free(&r.prompt);
   text_free(&r.answer);

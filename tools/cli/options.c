@@ -54,6 +54,8 @@ static const struct option {
   {"system", NULL, "sys", STRING, AT(system), 0, 0, "TEXT", NULL, "system message", CMD_RUN},
   {"chat-template", NULL, NULL, STRING, AT(chat_template), 0, 0, "NAME|FILE", NULL,
    "chat template instead of the model's: chatml, qwen, llama2, llama3,\nmistral, phi3, gemma, zephyr, or a file with Jinja text", CMD_RUN},
+  {"session", NULL, NULL, STRING, AT(session), 0, 0, "FILE", NULL,
+   "go on from the session in FILE as far as the prompt begins like it (without a\nprompt: from its end), and save it there", CMD_RUN},
   {"predict", "n-predict", "n", COUNT, AT(predict), -1, INT32_MAX, "N", "-1",
    "most tokens to generate; -1: until the end token or the context is full", CMD_RUN},
   {"ctx-size", NULL, "c", COUNT, AT(ctx), 0, UINT32_MAX, "N", "what is needed",

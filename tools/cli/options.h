@@ -32,7 +32,7 @@ enum { MAX_CACHE_OPTIONS = 32 };
 struct options {
   const struct command *command;
   bool help;
-  const char *model, *prompt, *file, *system, *chat_template, *tokens, *policies, *device, *task, *length, *out, *gen, *depth, *fill;
+  const char *model, *session, *prompt, *file, *system, *chat_template, *tokens, *policies, *device, *task, *length, *out, *gen, *depth, *fill;
   const char *output;
   int64_t predict, ctx, top_k, repeat_last, seed, top, chunks, prefill, decode, samples, depths, reps, layers;
   double temp, top_p, min_p, repeat_penalty;

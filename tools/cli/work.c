@@ -1,8 +1,10 @@
 /* work.c - see work.h. */
 #include "work.h"
 
+#include <errno.h>
 #include <math.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,6 +37,28 @@ int work_session(struct ui *u, struct work *w, const struct lrqk_cache_options *
   struct lrqk_session_options opt = {.cache = *cache, .n_ctx = n_ctx, .progress = ui_progress, .progress_ud = u};
   enum lrqk_status s = lrqk_session_open(&w->session, w->engine, &opt);
   if (s) return (int)s;
+  return ui_interrupted() ? LRQK_INTERRUPTED : 0;
+}
+
+bool work_exists(const char *path) {
+  struct stat st;
+  return !stat(path, &st) || errno != ENOENT;
+}
+
+int work_load(struct ui *u, struct work *w, const char *path, const int32_t *ids, size_t n, size_t *reused) {
+  double t = ui_now();
+  enum lrqk_status s = lrqk_session_load(w->session, path, NULL, NULL);
+  if (s) return (int)s;
+  size_t length = (size_t)lrqk_session_length(w->session), same = 0;
+  const int32_t *held = lrqk_session_ids(w->session);
+  if (!ids) same = length;
+  while (ids && same < n && same < length && ids[same] == held[same]) same++;
+  s = lrqk_session_truncate(w->session, same);
+  if (!s && same == n && !lrqk_session_logits(w->session)) s = lrqk_session_truncate(w->session, --same);
+  if (s) return (int)s;
+  *reused = same;
+  if (ids) ui_note(u, "session %s: %zu of %zu tokens of the prompt reused, loaded in %.2f s", path, same, n, ui_now() - t);
+  else ui_note(u, "session %s: going on after %zu tokens, loaded in %.2f s", path, same, ui_now() - t);
   return ui_interrupted() ? LRQK_INTERRUPTED : 0;
 }
 

@@ -16,6 +16,11 @@ enum part { WHOLE, VOCABULARY, DIRECTORY };   /* what of a model file must be so
 int work_model(struct ui *u, struct work *w, const char *path, enum part part);
 int work_engine(struct ui *u, struct work *w, const char *device);
 int work_session(struct ui *u, struct work *w, const struct lrqk_cache_options *cache, uint32_t n_ctx);   /* closes an open one */
+/* Loads the session saved at path into w->session, and keeps of it what the n ids begin with (NULL: all), but never all ids
+ * without the logits of the last; *reused says how much that is. */
+int work_load(struct ui *u, struct work *w, const char *path, const int32_t *ids, size_t n, size_t *reused);
+bool work_exists(const char *path);   /* a file that can be read is there, or something else that is in the way */
+
 void work_close(struct work *w);
 
 /* Cache options of a session that others can be copied from, those with proxy paper only if asked for. */

@@ -1,0 +1,331 @@
+/* test_session.c - sessions on disk: what is loaded goes on as if it had never stopped, under every policy; what is cut goes on from
+ * there; a file that is damaged or somebody else's is refused and left alone; whoever is killed while saving leaves a whole file.
+ * LRQK_TEST_KILLS: how many are killed. */
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "gguf_writer.h"
+#include "kernel_harness.h"
+#include "lrqk/lrqk.h"
+#include "session_file.h"
+
+#include <check.h>   /* last: it defines a macro named fail */
+
+enum { VOCAB = 288, CTX = 1024, PROMPT = 300, STEPS = 12, SIZE = STEPS * VOCAB };
+
+static char path[64], other_path[64], file[64];
+static const char *const devices[] = { "vulkan", "host" };
+static lrqk_model *model;
+static lrqk_engine *engine;
+static int32_t ids[CTX];
+static char last_error[512];
+
+static void log_errors(void *ud, enum lrqk_log_level level, const char *text) {
+  (void)ud;
+  if (level == LRQK_LOG_ERROR) snprintf(last_error, sizeof last_error, "%s", text);
+}
+
+static void open_engine(const char *device, const char *at, uint32_t seed) {
+  const struct tiny_model shape = { .layers = 3, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB, .ctx = CTX,
+                                    .seed = seed };
+  tiny_model_save(&shape, at);
+  const struct lrqk_model_options mo = { .log = log_errors };
+  ck_assert_int_eq(lrqk_model_open(&model, at, &mo), LRQK_OK);
+  const struct lrqk_engine_options eo = { .device = device, .validate = test_validates() };
+  ck_assert_int_eq(lrqk_engine_open(&engine, model, &eo), LRQK_OK);
+  for (int i = 0; i < CTX; i++) ids[i] = (11 * i + i * i / 7) % VOCAB;
+}
+
+static void close_engine(void) {
+  lrqk_engine_close(engine);
+  lrqk_model_close(model);
+  unlink(path);
+  unlink(other_path);
+  unlink(file);
+}
+
+static lrqk_session *session(const char *options, uint32_t n_ctx) {
+  struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = n_ctx };
+  char text[256];
+  snprintf(text, sizeof text, "%s", options);
+  for (char *p = strtok(text, " "); p; p = strtok(NULL, " ")) {
+    char *eq = strchr(p, '=');
+    *eq = 0;
+    ck_assert_int_eq(lrqk_cache_set(&o.cache, p, eq + 1, log_errors, NULL), LRQK_OK);
+  }
+  lrqk_session *s;
+  ck_assert_msg(lrqk_session_open(&s, engine, &o) == LRQK_OK, "%s: %s", options, last_error);
+  return s;
+}
+
+static void decode(lrqk_session *s, int steps, float *out) {
+  for (int i = 0; i < steps; i++) {
+    ck_assert_int_eq(lrqk_session_decode(s, 7 * i % VOCAB), LRQK_OK);
+    if (out) memcpy(out + i * VOCAB, lrqk_session_logits(s), VOCAB * sizeof *out);
+  }
+  uint64_t differing;
+  ck_assert_int_eq(lrqk_session_verify(s, &differing), LRQK_OK);
+  ck_assert_uint_eq(differing, 0);
+}
+
+static double nmse(const float *a, const float *b, size_t n) {
+  double err = 0, var = 0;
+  for (size_t i = 0; i < n; i++) {
+    err += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
+    var += (double)b[i] * b[i];
+  }
+  return err / var;
+}
+
+static void load(lrqk_session *s) { ck_assert_msg(lrqk_session_load(s, file, NULL, NULL) == LRQK_OK, "%s", last_error); }
+
+/* The last three have all tokens of a test active. */
+static const char *const options[] = {
+  "proxy=pairs active=64 lite=8", "proxy=pairs active=40 lite=8 dense-layers=none group=none", "proxy=gram active=64 lite=8 refresh=5",
+  "proxy=gram active=32 lite=8 mean-key=off proxy-type=fp16 dense-layers=none", "proxy=paper active=32 lite=8",
+  "preset=paper active=48 lite=8 rank=16", "attention=full", "attention=offload", "active=2000 lite=64"
+};
+enum { N_OPTIONS = sizeof options / sizeof *options };
+
+/* Saved in the middle of an answer and loaded into a new session: the same bits as without stopping, at the end and from the mark;
+ * in another context the same up to the order of sums. */
+START_TEST(goes_on) {
+  static float a[SIZE], b[SIZE], mark[SIZE];
+  const char *note = "a note";
+  open_engine(devices[_i], path, 7);
+  for (int i = 0; i < N_OPTIONS; i++) {
+    lrqk_session *s = session(options[i], CTX), *t = session(options[i], CTX), *u = session(options[i], 700);
+    ck_assert_int_eq(lrqk_session_prefill(s, ids, PROMPT, 0, NULL, NULL), LRQK_OK);
+    ck_assert_int_eq(lrqk_session_mark(s), LRQK_OK);
+    memcpy(mark, lrqk_session_logits(s), VOCAB * sizeof *mark);
+    decode(s, 19, NULL);
+    ck_assert_msg(lrqk_session_save(s, file, note, strlen(note)) == LRQK_OK, "%s", last_error);
+    decode(s, STEPS, a);
+    void *text;
+    size_t n;
+    ck_assert_msg(lrqk_session_load(t, file, &text, &n) == LRQK_OK, "%s: %s", options[i], last_error);
+    ck_assert(n == strlen(note) && !memcmp(text, note, n));
+    lrqk_free(text);
+    ck_assert_uint_eq(lrqk_session_length(t), PROMPT + 19);
+    ck_assert(!memcmp(lrqk_session_ids(t), lrqk_session_ids(s), (PROMPT + 19) * sizeof *ids));
+    decode(t, STEPS, b);
+    ck_assert_msg(!memcmp(a, b, sizeof a), "%s: what was loaded goes on otherwise", options[i]);
+    load(u);
+    decode(u, STEPS, b);
+    double e = nmse(b, a, SIZE);
+    ck_assert_msg(e <= 1e-6, "%s: in another context: NMSE %g", options[i], e);
+    ck_assert_int_eq(lrqk_session_truncate(s, PROMPT), LRQK_OK);
+    ck_assert_int_eq(lrqk_session_truncate(t, PROMPT), LRQK_OK);
+    ck_assert(!memcmp(lrqk_session_logits(t), mark, VOCAB * sizeof *mark));
+    decode(s, STEPS, a);
+    decode(t, STEPS, b);
+    ck_assert_msg(!memcmp(a, b, sizeof a), "%s: the mark that was loaded is another", options[i]);
+    lrqk_session_close(s);
+    lrqk_session_close(t);
+    lrqk_session_close(u);
+  }
+  close_engine();
+}
+END_TEST
+
+/* A text that is cut, before or behind its mark, and gets another end, is as one that never was longer where all tokens are active;
+ * elsewhere near to it, and the rows on the device are right. */
+START_TEST(is_cut) {
+  static float a[SIZE], b[SIZE];
+  open_engine(devices[_i], path, 7);
+  for (int i = 0; i < N_OPTIONS; i++)
+    for (int behind = 0; behind < 2; behind++) {
+      lrqk_session *s = session(options[i], CTX), *t = session(options[i], CTX);
+      uint32_t keep = behind ? 310 : 233;
+      ck_assert_int_eq(lrqk_session_prefill(s, ids, 333, 0, NULL, NULL), LRQK_OK);
+      ck_assert_int_eq(lrqk_session_truncate(s, behind ? 300 : 333), LRQK_OK);
+      ck_assert_int_eq(lrqk_session_mark(s), LRQK_OK);
+      for (int j = 0; j < 35; j++) ck_assert_int_eq(lrqk_session_decode(s, ids[(behind ? 300 : 333) + j]), LRQK_OK);
+      ck_assert_int_eq(lrqk_session_truncate(s, lrqk_session_length(s) + 1), LRQK_USAGE);
+      ck_assert_int_eq(lrqk_session_truncate(s, keep), LRQK_OK);
+      ck_assert_ptr_null(lrqk_session_logits(s));
+      ck_assert_int_eq(lrqk_session_prefill(s, ids + 500, 50, 0, NULL, NULL), LRQK_OK);
+      ck_assert_int_eq(lrqk_session_prefill(t, ids, keep, 0, NULL, NULL), LRQK_OK);
+      ck_assert_int_eq(lrqk_session_prefill(t, ids + 500, 50, 0, NULL, NULL), LRQK_OK);
+      ck_assert(!memcmp(lrqk_session_ids(s), lrqk_session_ids(t), (keep + 50) * sizeof *ids));
+      decode(s, STEPS, a);
+      decode(t, STEPS, b);
+      double e = nmse(a, b, SIZE), limit = i >= N_OPTIONS - 3 ? 1e-8 : 0.5;
+      ck_assert_msg(e <= limit, "%s, cut to %u: NMSE %g", options[i], keep, e);
+      lrqk_session_close(s);
+      lrqk_session_close(t);
+    }
+  close_engine();
+}
+END_TEST
+
+static unsigned char *read_file(size_t *n) {
+  FILE *f = fopen(file, "rb");
+  struct stat st;
+  ck_assert(f && !stat(file, &st));
+  unsigned char *p = malloc((size_t)st.st_size);
+  *n = fread(p, 1, (size_t)st.st_size, f);
+  fclose(f);
+  return p;
+}
+
+static void write_file(const unsigned char *p, size_t n) {
+  FILE *f = fopen(file, "wb");
+  ck_assert(f && fwrite(p, 1, n, f) == n);
+  fclose(f);
+}
+
+static void is_refused(lrqk_session *s, enum lrqk_status with, const char *says) {
+  size_t n, m;
+  unsigned char *before = read_file(&n);
+  ck_assert_int_eq(lrqk_session_load(s, file, NULL, NULL), with);
+  ck_assert_msg(strstr(last_error, says) && strstr(last_error, file), "found \"%s\", expected \"%s\"", last_error, says);
+  ck_assert_uint_eq(lrqk_session_length(s), 0);
+  unsigned char *after = read_file(&m);
+  ck_assert(n == m && !memcmp(before, after, n));
+  free(before);
+  free(after);
+}
+
+/* Every byte of the head, and 300 elsewhere, changed; the file cut short; checksums made right again, where nothing may break. */
+START_TEST(damaged) {
+  static float a[SIZE], b[SIZE];
+  open_engine("host", path, 7);
+  for (int i = 0; i < N_OPTIONS; i++) {
+    lrqk_session *s = session(options[i], CTX), *t = session(options[i], CTX);
+    size_t n;
+    ck_assert_int_eq(lrqk_session_prefill(s, ids, 120, 0, NULL, NULL), LRQK_OK);
+    decode(s, 3, NULL);
+    ck_assert_int_eq(lrqk_session_save(s, file, NULL, 0), LRQK_OK);
+    unsigned char *p = read_file(&n);
+    size_t head = sizeof(struct session_head);
+    for (size_t at = 0; at < n; at += at < head ? (i ? 17 : 1) : (n - head) / 100) {
+      p[at] ^= 0x41;
+      write_file(p, n);
+      is_refused(t, LRQK_USAGE, at < 8 ? "not a saved session" : at < 12 ? "version" : "damaged");
+      session_file_seal(p, n);
+      write_file(p, n);
+      if (at >= head && lrqk_session_load(t, file, NULL, NULL) == LRQK_OK) (void)lrqk_session_decode(t, 1);   /* LRQK_CHECK: sums that make no sense */
+      ck_assert_int_eq(lrqk_session_truncate(t, 0), LRQK_OK);
+      p[at] ^= 0x41;
+    }
+    for (size_t at = 0; at < 64; at++) {
+      write_file(p, n * at / 64);
+      is_refused(t, LRQK_USAGE, !at ? "is empty" : n * at / 64 < head ? "not a saved session" : "damaged");
+    }
+    ck_assert_int_eq(lrqk_session_prefill(t, ids, 120, 0, NULL, NULL), LRQK_OK);   /* nothing of all that is left in it */
+    decode(t, 3, NULL);
+    decode(s, STEPS, a);
+    decode(t, STEPS, b);
+    ck_assert_msg(!memcmp(a, b, sizeof a), "%s: a file that was refused left something behind", options[i]);
+    free(p);
+    lrqk_session_close(s);
+    lrqk_session_close(t);
+  }
+  close_engine();
+}
+END_TEST
+
+START_TEST(others) {
+  open_engine("host", path, 7);
+  lrqk_session *s = session("proxy=pairs rank=16", CTX), *small = session("proxy=pairs rank=16", 64), *rank = session("proxy=pairs rank=8", CTX),
+               *full = session("attention=full", CTX);
+  ck_assert_int_eq(lrqk_session_prefill(s, ids, 100, 0, NULL, NULL), LRQK_OK);
+  ck_assert_int_eq(lrqk_session_save(s, file, NULL, 0), LRQK_OK);
+  struct lrqk_session_info info;
+  ck_assert_int_eq(lrqk_session_peek(model, file, &info), LRQK_OK);
+  ck_assert(info.n_tokens == 100 && info.n_ctx == CTX);
+  is_refused(rank, LRQK_USAGE, "was saved with rank=16, this session has rank=8");
+  is_refused(full, LRQK_USAGE, "was saved with attention=lrqk, this session has attention=full");
+  is_refused(small, LRQK_PROMPT, "the session has 100 tokens, the context 64");
+  ck_assert_int_eq(lrqk_session_load(s, file, NULL, NULL), LRQK_USAGE);   /* it has tokens */
+  ck_assert_int_eq(lrqk_session_save(s, "no/such/folder/file", NULL, 0), LRQK_RUNTIME);
+  ck_assert_int_eq(lrqk_session_save(s, ".", NULL, 0), LRQK_USAGE);
+  ck_assert_int_eq(lrqk_session_load(full, "no/such/file", NULL, NULL), LRQK_USAGE);
+  lrqk_session_close(s);
+  lrqk_session_close(small);
+  lrqk_session_close(rank);
+  lrqk_session_close(full);
+  lrqk_engine_close(engine);
+  lrqk_model_close(model);
+  open_engine("host", other_path, 8);
+  s = session("proxy=pairs rank=16", CTX);
+  is_refused(s, LRQK_USAGE, "another model");
+  lrqk_session_close(s);
+  close_engine();
+}
+END_TEST
+
+/* Saves again and again, a token more each time, until it is killed. */
+static void save_forever(lrqk_session *s) {
+  for (;;) {
+    if (lrqk_session_save(s, file, NULL, 0) != LRQK_OK) _exit(1);
+    if (lrqk_session_length(s) < CTX - 1 && lrqk_session_decode(s, 3) != LRQK_OK) _exit(1);
+  }
+}
+
+START_TEST(killed) {
+  const char *e = getenv("LRQK_TEST_KILLS");
+  int n = e ? atoi(e) : 30, replaced = 0;
+  open_engine("host", path, 7);
+  lrqk_session *s = session("active=64 lite=8", CTX), *t = session("active=64 lite=8", CTX);
+  ck_assert_int_eq(lrqk_session_prefill(s, ids, 600, 0, NULL, NULL), LRQK_OK);
+  ck_assert_int_eq(lrqk_session_save(s, file, NULL, 0), LRQK_OK);
+  uint64_t state = 1;
+  for (int i = 0; i < n; i++) {
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (!child) save_forever(s);
+    struct timespec wait = { 0, (long)(writer_random(&state) % 40000000) };
+    nanosleep(&wait, NULL);
+    kill(child, SIGKILL);
+    int status;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_msg(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "saving failed before it was killed");
+    load(t);
+    ck_assert_uint_ge(lrqk_session_length(t), 600);
+    ck_assert_ptr_nonnull(lrqk_session_logits(t));
+    decode(t, 1, NULL);
+    replaced += lrqk_session_length(t) > 601;
+    ck_assert_int_eq(lrqk_session_truncate(t, 0), LRQK_OK);
+  }
+  printf("killed %d times while saving; %d times the file had been replaced before\n", n, replaced);
+  lrqk_session_close(s);
+  lrqk_session_close(t);
+  close_engine();
+  char part[80];
+  snprintf(part, sizeof part, "%s.part", file);
+  unlink(part);
+}
+END_TEST
+
+int main(void) {
+  if (!hash_available()) { puts("skipped: built without xxhash"); return 77; }
+  snprintf(path, sizeof path, "test_session_%d.gguf", (int)getpid());
+  snprintf(other_path, sizeof other_path, "test_session_%d_other.gguf", (int)getpid());
+  snprintf(file, sizeof file, "test_session_%d.lrqk", (int)getpid());
+  Suite *suite = suite_create("session");
+  TCase *t = tcase_create("session");
+  tcase_set_timeout(t, 0);
+  int first = test_only_host();
+  tcase_add_loop_test(t, goes_on, first, 2);
+  tcase_add_loop_test(t, is_cut, first, 2);
+  tcase_add_test(t, damaged);
+  tcase_add_test(t, others);
+  tcase_add_test(t, killed);
+  suite_add_tcase(suite, t);
+  SRunner *runner = srunner_create(suite);
+  srunner_set_fork_status(runner, CK_NOFORK);
+  srunner_run_all(runner, CK_NORMAL);
+  int failed = srunner_ntests_failed(runner);
+  srunner_free(runner);
+  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
