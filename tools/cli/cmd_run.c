@@ -89,8 +89,7 @@ static int truncate_prompt(struct run *r) {
     int code = cut(r, r->n_ids - (r->n_ctx - (size_t)room));
     if (!code && !r->prompt.len)
       code = ui_fail(r->u, LRQK_PROMPT, "nothing of the prompt is left: a context of %u tokens is too small", r->n_ctx);
-    if (!code && r->resumes) r->n_ids = r->saved.n_tokens;
-  else if (!code) code = tokenize(r);
+    if (!code) code = tokenize(r);
     if (code) return code;
   }
   ui_warn(r->u, "the first %zu of %zu bytes of the prompt were cut: %zu tokens became %zu, for a context of %u", bytes - r->prompt.len,
@@ -141,7 +140,8 @@ static int prepare(struct run *r) {
     return code;
   }
   code = work_check_ctx(r->u, &r->w, o->ctx);
-  if (!code) code = tokenize(r);
+  if (!code && r->resumes) r->n_ids = r->saved.n_tokens;
+  else if (!code) code = tokenize(r);
   if (!code && !r->n_ids) code = ui_fail(r->u, LRQK_USAGE, "the prompt is empty");
   return code ? code : fit(r);
 }
