@@ -260,9 +260,11 @@ START_TEST(no_driver) {
   tiny();
   char words[512];
   setenv("VK_DRIVER_FILES", "/nonexistent", 1);
+  setenv("OCL_ICD_VENDORS", "/nonexistent", 1);
   snprintf(words, sizeof words, "run --raw -p a -n 2 -m %s", place("tiny.gguf"));
   run_words("VK_ICD_FILENAMES=/nonexistent", NULL, NULL, words);
   unsetenv("VK_DRIVER_FILES");
+  unsetenv("OCL_ICD_VENDORS");
   expect(4, "no driver", "lrqk: hint: --device host", NULL);
 }
 END_TEST
