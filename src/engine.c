@@ -194,11 +194,13 @@ enum lrqk_status lrqk_engine_open(lrqk_engine **out, lrqk_model *m, const struct
   lrqk_engine *e = mem_alloc(1, sizeof *e);
   if (!e) return fail(&m->log, LRQK_MEMORY, "cannot allocate an engine");
   e->model = m;
+  e->timing = opt->timing;
   const struct device_options dev = { .select = opt->device, .timing = opt->timing, .validate = opt->validate };
   struct load_progress progress = { opt->progress, opt->progress_ud };
   struct hparams hp = m->hp;
   hp.used_layers = opt->n_layers;
   enum lrqk_status s = device_open(&e->dev, &m->log, &dev);
+  if (s == LRQK_OK) e->dev->stamping = false;   /* until something is profiled */
   if (s == LRQK_OK) s = model_load(&e->weights, &hp, m->gguf, e->dev, report_load, &progress);
   if (s != LRQK_OK) { lrqk_engine_close(e); return s; }
   *out = e;

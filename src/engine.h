@@ -22,6 +22,7 @@ struct lrqk_engine {
   lrqk_model *model;              /* borrowed */
   struct device *dev;
   struct model *weights;
+  bool timing;                    /* asked for timestamps */
 };
 
 /* What a call that makes ids ends with: v becomes the caller's, or is freed if s is a failure. */

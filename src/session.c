@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "profile/profile.h"
 
 static enum lrqk_status open_parts(lrqk_session *s, const struct lrqk_session_options *opt) {
   struct device *dev = s->engine->dev;
@@ -41,6 +42,7 @@ void lrqk_session_close(lrqk_session *s) {
   if (!s) return;
   device_wait(s->engine->dev, 0);
   attention_close(s->attention);
+  profile_close(s->profile);
   forward_destroy(&s->forward);
   mem_free(s->logits);
   mem_free(s->marked_logits);
@@ -142,7 +144,9 @@ enum lrqk_status lrqk_session_prefill(lrqk_session *s, const int32_t *ids, size_
   if (!n) return LRQK_OK;
   mark(s);
   memcpy(s->ids + s->length, ids, n * sizeof *ids);
-  return appended(s, prefill_blocks(s, ids, (uint32_t)n, from, fn, ud), n);
+  TRY(profile_begin(s->profile, LRQK_PHASE_PREFILL, s->length));
+  enum lrqk_status st = prefill_blocks(s, ids, (uint32_t)n, from, fn, ud), end = profile_end(s->profile, st == LRQK_OK);
+  return appended(s, st == LRQK_OK ? end : st, n);
 }
 
 enum lrqk_status lrqk_session_fill(lrqk_session *s, size_t n, uint64_t seed) {
@@ -196,21 +200,44 @@ enum lrqk_status lrqk_session_copy(lrqk_session *to, lrqk_session *from) {
 
 enum lrqk_status lrqk_session_decode(lrqk_session *s, int32_t id) {
   TRY(check_ids(s, &id, 1));
+  TRY(profile_begin(s->profile, LRQK_PHASE_DECODE, s->length));
   s->engine->dev->decoding = true;
   const float *logits;
   enum lrqk_status st = forward_decode(&s->forward, s->attention, id, s->length, &logits);
   s->engine->dev->decoding = false;
+  enum lrqk_status end = profile_end(s->profile, st == LRQK_OK);
   if (st == LRQK_OK) {
     keep_logits(s, logits);
     s->ids[s->length++] = id;
     s->decoded++;
   }
-  return st;
+  return st == LRQK_OK ? end : st;
 }
 
 const float *lrqk_session_logits(const lrqk_session *s) { return s->has_logits ? s->logits : NULL; }
 const int32_t *lrqk_session_ids(const lrqk_session *s) { return s->ids; }
 uint64_t lrqk_session_length(const lrqk_session *s) { return s->length; }
+
+/* ---- profiling */
+
+static enum lrqk_status check_timing(const lrqk_engine *e) {
+  if (e->timing && e->dev->caps.info.timestamp_period_ns > 0) return LRQK_OK;
+  return fail(&e->model->log, LRQK_USAGE, "%s", e->timing ? "the device has no timestamps" : "the engine was opened without timing");
+}
+
+enum lrqk_status lrqk_session_profile(lrqk_session *s, const struct lrqk_profile_options *opt) {
+  profile_close(s->profile);
+  s->profile = NULL;
+  if (!opt) return LRQK_OK;
+  TRY(check_timing(s->engine));
+  const uint32_t *words = (const uint32_t *)((const char *)s->forward.staging_in->map + (s->forward.step.offset - s->forward.in.offset));
+  return profile_open(&s->profile, s->engine->dev, s->engine->weights->hp.n_layers, words, s->decoded == 0, opt);
+}
+
+enum lrqk_status lrqk_engine_ceilings(lrqk_engine *e, struct lrqk_ceilings *out) {
+  TRY(check_timing(e));
+  return ceilings_measure(e->dev, out);
+}
 
 /* ---- figures */
 

@@ -19,6 +19,7 @@ struct lrqk_session {
   float *marked_logits;           /* [V] */
   bool marked_has_logits;
   uint64_t decoded;
+  struct profile *profile;        /* NULL: not profiled */
   lrqk_progress_fn progress;
   void *progress_ud;
 };

@@ -59,9 +59,9 @@ enum lrqk_log_level { LRQK_LOG_ERROR, LRQK_LOG_HINT, LRQK_LOG_WARN, LRQK_LOG_INF
 /* Receives one message without a newline.  It must not call back into the library. */
 typedef void (*lrqk_log_fn)(void *ud, enum lrqk_log_level level, const char *text);
 
-enum lrqk_phase { LRQK_PHASE_LOAD, LRQK_PHASE_PREFILL };
+enum lrqk_phase { LRQK_PHASE_LOAD, LRQK_PHASE_PREFILL, LRQK_PHASE_DECODE };
 
-/* done of total (bytes in LOAD, tokens in PREFILL).  Called at least every 0.2 s or so; false stops the call in
+/* done of total (bytes in LOAD, tokens in PREFILL; DECODE reports nothing).  Called at least every 0.2 s or so; false stops the call in
  * progress, which then returns LRQK_INTERRUPTED. */
 typedef bool (*lrqk_progress_fn)(void *ud, enum lrqk_phase phase, uint64_t done, uint64_t total);
 
@@ -216,7 +216,7 @@ struct lrqk_engine_options {
   const char *device;     /* index, part of a name, "vulkan:...", "opencl:...", "host"; NULL: the best one */
   lrqk_progress_fn progress;   /* NULL: none */
   void *progress_ud;
-  bool timing;            /* collect a timestamp pair for every dispatch (costs time) */
+  bool timing;            /* sessions can be profiled */
   bool validate;          /* Vulkan: run under the Khronos validation layer; its messages become errors */
   uint32_t n_layers;      /* only the first n layers, for measuring (the text makes no sense then); 0: all of them */
 };
@@ -357,6 +357,39 @@ enum lrqk_status lrqk_session_stats(lrqk_session *s, struct lrqk_cache_stats *ou
 /* Bytes of the exact rows that differ between the active set on the device and the host cache, over all layers and
  * heads: 0, always.  A check for tests and for people who suspect their hardware. */
 enum lrqk_status lrqk_session_verify(lrqk_session *s, uint64_t *differing);
+
+/* ---- profiling: what ran on the device, kernel by kernel ------------------------------------------------------ */
+
+/* One command of the device, or (host) a stretch of the host's time.  Strings are static.  Times are those of the host's
+ * monotonic clock; begins and ends of the device are right to clock_error_ns against the host, exact among each other. */
+struct lrqk_profile_event {
+  enum lrqk_phase phase;          /* PREFILL or DECODE */
+  bool host;                      /* "call" (all of it), "submit" or "wait", nested; no grid, bytes and flops */
+  const char *name;               /* of the kernel ("MATMUL_Q4_1"), "copy" or "fill" */
+  const char *stage;              /* embed, norm, qkv, attention, attention.select, attention.gather, ffn, head ... */
+  int32_t layer;                  /* -1: none */
+  uint64_t token;                 /* position of the first token of the call */
+  uint64_t begin_ns, end_ns, clock_error_ns;
+  uint64_t submission;
+  uint32_t grid[3], workgroup;    /* workgroups; lanes of each */
+  uint64_t device_bytes, bus_bytes;   /* the least that it has to move in device memory and from or to HOST */
+  double flops;                   /* a multiply-add is two */
+};
+typedef void (*lrqk_profile_fn)(void *ud, const struct lrqk_profile_event *e);
+
+struct lrqk_profile_options {
+  lrqk_profile_fn fn;             /* called in the order of the commands before prefill or decode returns; not into the library */
+  void *ud;
+  uint32_t every;                 /* prefills, the first decoded token and every so manieth after it are timed; 0: 8 */
+  bool serial;                    /* nothing overlaps: a barrier after each command.  Another program than without it */
+};
+/* Profiles the session from now on; opt NULL: no longer.  LRQK_USAGE unless the engine was opened with `timing` on a device
+ * that has timestamps. */
+enum lrqk_status lrqk_session_profile(lrqk_session *s, const struct lrqk_profile_options *opt);
+
+/* What this device can do at most, as short runs show: the roofs over the kernels. */
+struct lrqk_ceilings { double device_gb_per_s, bus_gb_per_s, gflop_per_s, empty_us; };   /* empty: a dispatch that does nothing */
+enum lrqk_status lrqk_engine_ceilings(lrqk_engine *e, struct lrqk_ceilings *out);        /* takes a second or so; as above */
 
 /* ---- sampling ----------------------------------------------------------------------------------------------- */
 

@@ -56,7 +56,8 @@ static enum lrqk_status open_entry(struct device **out, const struct log *log, c
   struct device_priv *p = mem_alloc(1, sizeof *p);
   enum lrqk_status s = d && p ? LRQK_OK : fail(log, LRQK_MEMORY, "device: out of host memory");
   if (s == LRQK_OK) {
-    *d = (struct device){ .caps = e->caps, .ops = e->ops, .log = log ? *log : (struct log){ 0 }, .priv = p };
+    *d = (struct device){ .caps = e->caps, .ops = e->ops, .log = log ? *log : (struct log){ 0 }, .priv = p, .stamping = opt->timing,
+                          .at_stage = "", .at_layer = -1 };
     s = e->ops->open(d, e->index, opt);
   }
   if (s != LRQK_OK) {
@@ -116,13 +117,23 @@ static void decoding_guard(const struct device *d, const char *what, const char 
 }
 
 static void order(struct device *d, const struct hazard_use *use, uint32_t n) {
-  if (hazards_use(&d->priv->hazards, use, n)) d->ops->barrier(d);
+  if (hazards_use(&d->priv->hazards, use, n) || d->serial) d->ops->barrier(d);
   d->priv->recorded = true;
+}
+
+static void watch_command(const struct device *d, const struct command *c) {
+  if (d->watch) d->watch->command(d->watch->ud, c);
+}
+
+static void watch_call(const struct device *d, enum device_call call, bool done) {
+  if (d->watch) d->watch->call(d->watch->ud, call, done);
 }
 
 /* Memory that the host cannot reach is zeroed in the command stream, before anything that uses it. */
 static enum lrqk_status zero(struct device *d, const struct buffer *b) {
-  order(d, &(struct hazard_use){ view_of(b), ACCESS_WRITE }, 1);
+  const struct view v = view_of(b);
+  order(d, &(struct hazard_use){ v, ACCESS_WRITE }, 1);
+  watch_command(d, &(struct command){ .name = "fill", .views = &v, .n_views = 1 });
   return d->ops->fill(d, view_of(b), 0);
 }
 
@@ -357,6 +368,7 @@ void device_dispatch(struct device *d, const struct kernel *k, uint32_t gx, uint
     struct hazard_use use[KERNEL_MAX_BINDINGS];
     for (uint32_t i = 0; i < n_views; i++) use[i] = (struct hazard_use){ views[i], kernel_info[k->id].binding[i].access };
     order(d, use, n_views);
+    watch_command(d, &(struct command){ k, kernel_info[k->id].id, groups, views, n_views, params });
     s = d->ops->dispatch(d, k, groups, views, params);
   }
   note(d, s);
@@ -365,6 +377,7 @@ void device_dispatch(struct device *d, const struct kernel *k, uint32_t gx, uint
 static enum lrqk_status record_copy(struct device *d, struct view dst, struct view src) {
   const struct hazard_use use[2] = { { dst, ACCESS_WRITE }, { src, ACCESS_READ } };
   order(d, use, 2);
+  watch_command(d, &(struct command){ .name = "copy", .views = (const struct view[]){ dst, src }, .n_views = 2 });
   enum lrqk_status s = d->ops->copy(d, dst, src);
   note(d, s);
   return s;
@@ -399,6 +412,7 @@ void device_fill(struct device *d, struct view dst, uint32_t word) {
   note(d, check_fill(d, &dst));
   if (d->priv->fault != LRQK_OK || !dst.size) return;
   order(d, &(struct hazard_use){ dst, ACCESS_WRITE }, 1);
+  watch_command(d, &(struct command){ .name = "fill", .views = &dst, .n_views = 1 });
   note(d, d->ops->fill(d, dst, word));
 }
 
@@ -414,7 +428,9 @@ enum lrqk_status device_submit(struct device *d, uint64_t *ticket) {
   p->fault = LRQK_OK;
   if (p->lost) return fail(&d->log, LRQK_DEVICE_LOST, "%s was lost", d->caps.info.name);
   if (p->recorded) {   /* also after a fault: what was recorded before it is valid, and its resources must be released */
+    watch_call(d, CALL_SUBMIT, false);
     enum lrqk_status s = d->ops->submit(d, p->ticket + 1);
+    watch_call(d, CALL_SUBMIT, true);
     p->ticket++;
     p->recorded = false;
     hazards_clear(&p->hazards);   /* every submit begins with a barrier */
@@ -429,7 +445,9 @@ enum lrqk_status device_wait(struct device *d, uint64_t ticket) {
   struct device_priv *p = d->priv;
   if (p->lost) return fail(&d->log, LRQK_DEVICE_LOST, "%s was lost", d->caps.info.name);
   REQUIRE(d, ticket <= p->ticket, "device_wait: ticket %" PRIu64 ", the last one is %" PRIu64, ticket, p->ticket);
+  watch_call(d, CALL_WAIT, false);
   enum lrqk_status s = d->ops->wait(d, ticket ? ticket : p->ticket);
+  watch_call(d, CALL_WAIT, true);
   p->lost = s == LRQK_DEVICE_LOST;
   return s;
 }

@@ -37,6 +37,11 @@ struct device {
   uint64_t placed[N_PLACES];      /* bytes allocated now, by the place asked for */
   uint64_t bus_bytes;             /* bytes that copies moved from or to HOST (kernels that read HOST count their own) */
   uint32_t validation_messages;   /* of the validation layer, so far; each is an error (options.validate) */
+  const struct device_watch *watch;   /* who follows what is recorded (profile/); NULL: nobody */
+  const char *at_stage;           /* what is recorded now belongs to this part of the model, and to this layer (-1: none); */
+  int32_t at_layer;               /* for who watches */
+  bool stamping;                  /* spans are collected; at first what options.timing says */
+  bool serial;                    /* a barrier before every command: nothing overlaps */
   bool decoding;                  /* an allocation now is a bug: debug builds abort, others log it */
   struct device_priv *priv;       /* device.c's */
   void *backend;                  /* the back end's */
@@ -118,6 +123,18 @@ enum lrqk_status device_wait(struct device *d, uint64_t ticket);               /
 
 struct span { const char *name; uint64_t begin_ns, end_ns; };                  /* device clock */
 size_t device_spans(struct device *d, struct span *out, size_t cap);           /* after device_wait; clears the list */
+
+/* ---- watching: calls in the order of recording, made before the thing is done.  While `stamping`, the spans of the
+ * commands come in the same order. */
+
+/* Valid during the call.  kernel NULL: views[0] is what a copy or fill writes, views[1] what a copy reads. */
+struct command { const struct kernel *kernel; const char *name; const uint32_t *groups; const struct view *views; uint32_t n_views; const void *params; };
+enum device_call { CALL_SUBMIT, CALL_WAIT };
+struct device_watch {
+  void (*command)(void *ud, const struct command *c);
+  void (*call)(void *ud, enum device_call call, bool done);   /* done: it has returned */
+  void *ud;
+};
 
 /* ---- what a back end implements (device/NAME/): arguments are valid, ranges are inside, sizes are rounded */
 

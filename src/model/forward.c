@@ -15,6 +15,12 @@ enum {
 
 /* ---- the layers */
 
+/* Says what the commands that follow are for, to who watches the device. */
+static void at(struct forward *f, int32_t layer, const char *stage) {
+  f->dev->at_layer = layer;
+  f->dev->at_stage = stage;
+}
+
 static void norm(struct forward *f, struct view x, struct view weight, struct view h, uint32_t rows) {
   struct rms_norm_params p = { .rows = rows, .n4 = f->m->hp.n_embd / 4, .eps = f->m->hp.rms_eps };
   DISPATCH(f->dev, f->norm, ceil_div(rows, f->norm->spec[0]), 1, 1, &p, x, weight, h);
@@ -72,6 +78,7 @@ static struct view post_norm(struct forward *f, struct view weight, uint32_t row
 static struct view layer_pass(struct forward *f, struct attention *a, uint32_t layer, struct view x, struct view delta, struct view cs,
                               uint32_t t0, uint32_t rows, bool decode) {
   const struct layer *w = &f->m->layers[layer];
+  at(f, (int32_t)layer, "qkv");
   if (delta.size) {
     norm_add(f, x, delta, w->attn_norm, f->x0, f->h, rows);
     x = f->x0;
@@ -80,10 +87,13 @@ static struct view layer_pass(struct forward *f, struct attention *a, uint32_t l
   }
   linear(f, &w->qkv, f->h, f->qkv, rows);
   struct view qkv = head_norm(f, w, rows);
+  at(f, (int32_t)layer, "attention");
   if (decode) attention_decode(a, layer, qkv, cs, f->y);
   else attention_prefill(a, layer, qkv, cs, t0, rows, f->y);
+  at(f, (int32_t)layer, "out");
   linear(f, &w->out, f->y, f->o, rows);
   norm_add(f, x, post_norm(f, w->attn_post, rows), w->ffn_norm, f->x1, f->h, rows);
+  at(f, (int32_t)layer, "ffn");
   linear(f, &w->gate_up, f->h, f->gu, rows);
   gate_mul(f, f->gu, f->ff, rows);
   linear(f, &w->down, f->ff, f->o, rows);
@@ -118,12 +128,14 @@ enum lrqk_status forward_decode(struct forward *f, struct attention *a, int32_t 
   model_embed(m, id, staged(f, f->in_x));
   for (int i = 0; i < f->n_cs; i++) rope_row(&m->hp, f->turns[i], t, staged(f, f->in_cs[i]));
   attention_step(a, t, (uint32_t *)staged(f, f->step));
+  at(f, -1, "embed");
   device_copy(f->dev, f->in, view_of(f->staging_in));
   struct view x = f->in_x, delta = { 0 };
   for (uint32_t i = 0; i < m->hp.n_layers; i++) {
     delta = layer_pass(f, a, i, x, delta, f->in_cs[which_cs(f, i)], t, 1, true);
     x = f->x1;
   }
+  at(f, -1, "head");
   norm_add(f, x, delta, m->output_norm, f->x0, f->h, 1);
   TRY(head(f, 1));
   *out = f->staging_out->map;
@@ -171,9 +183,11 @@ enum lrqk_status forward_prefill(struct forward *f, struct attention *a, const i
                                  void *ud) {
   uint32_t layers = f->m->hp.n_layers, d_model = f->m->hp.n_embd, d = f->m->hp.head_size, chunks = chunk_count(f, l0, n);
   uint64_t row = (uint64_t)d_model * 4, in_flight[IN_FLIGHT] = { 0 }, submits = 0, queue = f->dev->caps.cpu ? 1 : IN_FLIGHT;
+  at(f, -1, "embed");
   TRY(upload_block(f, ids, n, l0));
   for (uint32_t i = 0; i < layers; i++) {
     struct view from = f->hidden[i % 2], to = f->hidden[1 - i % 2];
+    at(f, (int32_t)i, "attention");
     attention_prefill_begin(a, i, l0);
     for (uint32_t c = 0; c < chunks; c++) {
       struct chunk k = chunk_at(f, c, l0, n);
@@ -181,6 +195,7 @@ enum lrqk_status forward_prefill(struct forward *f, struct attention *a, const i
       struct view delta = layer_pass(f, a, i, rows_at(from, k.slot, row, k.rows), (struct view){ 0 }, cs, k.t0, k.rows, false);
       struct add_params p = { .n4 = k.rows * d_model / 4 };
       DISPATCH(f->dev, f->add, grid_x(p.n4), grid_y(p.n4), 1, &p, f->x1, delta, rows_at(to, k.slot, row, k.rows));
+      at(f, (int32_t)i, "attention");
       if (c + 1 == chunks) attention_prefill_end(a, i, l0 + n);
       uint64_t *ticket = &in_flight[submits++ % queue];
       TRY(device_wait(f->dev, *ticket));
@@ -200,6 +215,7 @@ enum lrqk_status forward_logits(struct forward *f, uint32_t l0, uint32_t i, uint
   uint64_t row = (uint64_t)m->hp.n_embd * 4;
   /* Token i lies l0 % chunk rows into the first chunk's slot or at the start of it: chunk_at puts a first chunk that
    * is not whole at row 0 of its slot. */
+  at(f, -1, "head");
   uint32_t lead = l0 % f->chunk, first = f->chunk - lead;
   for (uint32_t r = 0; r < rows; r++) {
     uint32_t t = i + r, at = t < first ? t : f->chunk + (t - first);

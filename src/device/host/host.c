@@ -73,8 +73,9 @@ static void host_kernel_destroy(struct kernel *k) { (void)k; }
 
 static void *address(struct view v) { return (char *)v.buf->map + v.offset; }
 
-static enum lrqk_status timed(struct host *h, const char *name, uint64_t begin) {
-  if (h->timing) span_push(&h->spans, (struct span){ name, begin, clock_ns() });
+static enum lrqk_status timed(const struct device *d, const char *name, uint64_t begin) {
+  struct host *h = d->backend;
+  if (h->timing && d->stamping) span_push(&h->spans, (struct span){ name, begin, clock_ns() });
   return LRQK_OK;
 }
 
@@ -87,20 +88,20 @@ static enum lrqk_status host_dispatch(struct device *d, const struct kernel *k, 
     c.size[i] = views[i].size;
   }
   host_kernels[k->id](&c);
-  return timed(d->backend, kernel_info[k->id].id, begin);
+  return timed(d, kernel_info[k->id].id, begin);
 }
 
 static enum lrqk_status host_copy(struct device *d, struct view dst, struct view src) {
   uint64_t begin = clock_ns();
   memcpy(address(dst), address(src), src.size);
-  return timed(d->backend, "copy", begin);
+  return timed(d, "copy", begin);
 }
 
 static enum lrqk_status host_fill(struct device *d, struct view dst, uint32_t word) {
   uint64_t begin = clock_ns();
   uint32_t *p = address(dst);
   for (uint64_t i = 0; i < dst.size / 4; i++) p[i] = word;
-  return timed(d->backend, "fill", begin);
+  return timed(d, "fill", begin);
 }
 
 static void host_barrier(struct device *d) { (void)d; }

@@ -30,11 +30,11 @@ static bool write_stamp(struct vk *v, struct vk_slot *s) {
 
 void vk_stamps_begin(struct vk *v, struct vk_slot *s) {
   s->stamps.n = 0;
-  if (v->timing) write_stamp(v, s);
+  if (v->timing && v->dev->stamping) write_stamp(v, s);
 }
 
 void vk_stamp(struct vk *v, struct vk_slot *s, const char *name) {
-  if (v->timing && s->stamps.n && write_stamp(v, s)) s->stamps.name[s->stamps.n - 2] = name;
+  if (s->stamps.n && write_stamp(v, s)) s->stamps.name[s->stamps.n - 2] = name;
 }
 
 static uint64_t to_ns(const struct vk *v) { return (uint64_t)((double)v->stamp_ticks * v->props.limits.timestampPeriod); }
