@@ -3,7 +3,7 @@ try none
 try version --version
 try help help
 try help-flag --help
-for c in run tokenize logits perplexity compare eval bench inspect devices; do try "help-$c" "$c" --help; done
+for c in run tokenize logits perplexity compare eval bench profile inspect devices; do try "help-$c" "$c" --help; done
 try help-unknown help rum
 try command-unknown rnu -m x
 try command-json lunch -m x --json
@@ -47,6 +47,8 @@ try policies-value compare -m x --policies "lrqk:dense-layers=0,3-5,rank=5" --js
 try policies-switch compare -m x --policies lrqk:preset=paper,freeze-basis,refresh=x
 try devices-word devices x
 try completions completions tcsh
+try profile-form profile -m x -f y --json --csv
+try profile-every profile -m x -f y --every 0
 try bench-list bench -m x -p 12,x
 try bench-range bench -m x -d 0-4K*2
 try bench-none bench -m x -p 0 -n 0

@@ -11,6 +11,7 @@ int cmd_perplexity(struct ui *u, const struct options *o);
 int cmd_compare(struct ui *u, const struct options *o);
 int cmd_eval(struct ui *u, const struct options *o);
 int cmd_bench(struct ui *u, const struct options *o);
+int cmd_profile(struct ui *u, const struct options *o);
 int cmd_inspect(struct ui *u, const struct options *o);
 int cmd_devices(struct ui *u, const struct options *o);
 

@@ -45,6 +45,13 @@ const struct command commands[] = {
    "\n"
    "  lrqk bench -m model.gguf -p 512 -n 64 -d 0,4K --attention full,lrqk:active=256,lite=16\n"
    "  lrqk bench -m model.gguf -p 0 -n 16 -d 128K --fill random -o md", cmd_bench},
+  {"profile", CMD_PROFILE, "show where the time goes, kernel by kernel", "-m MODEL -f FILE [--prefill N] [--decode N] [--trace FILE] [FLAGS]",
+   "Reads --prefill tokens of the text and decodes the --decode that follow, with a timestamp after every kernel of the\n"
+   "prefill, of the first decoded token and of every --every-th after it. GB/s and GFLOP/s count what a kernel has to move\n"
+   "and to compute; %ceil is the time that its bound allows (memory, compute, bus, or the launch alone), of the time taken.\n"
+   "\n"
+   "  lrqk profile -m model.gguf -f book.txt --prefill 512 --decode 32 --trace trace.json   (for ui.perfetto.dev)\n"
+   "  lrqk profile -m model.gguf -f book.txt --folded | flamegraph.pl > profile.svg", cmd_profile},
   {"inspect", CMD_INSPECT, "show what is in a model file", "MODEL [FLAGS]", NULL, cmd_inspect},
   {"devices", CMD_DEVICES, "list the devices", "[-v] [--json]",
    "In the order in which they are preferred; --device takes the number, or a part of the name.", cmd_devices},

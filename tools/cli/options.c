@@ -13,7 +13,7 @@ enum type { FLAG, STRING, COUNT, REAL, CACHE, CACHE_FLAG };
 
 #define AT(field) offsetof(struct options, field)
 #define TEXTS (CMD_RUN | CMD_TOKENIZE | CMD_LOGITS)
-#define CACHED (CMD_RUN | CMD_LOGITS | CMD_PERPLEXITY)
+#define CACHED (CMD_RUN | CMD_LOGITS | CMD_PERPLEXITY | CMD_PROFILE)
 #define DEVICED (CACHED | CMD_COMPARE | CMD_EVAL | CMD_BENCH)
 
 /* One row is one flag of the commands in `cmds`; a name may stand twice with different commands.  Rows that `run` has
@@ -33,7 +33,7 @@ static const struct option {
   {"prompt", NULL, "p", STRING, AT(prompt), 0, 0, "TEXT", NULL, "the text", CMD_TOKENIZE | CMD_LOGITS},
   {"tokens", NULL, NULL, STRING, AT(tokens), 0, 0, "IDS", NULL, "token ids instead of a text, such as 1,2,3", CMD_LOGITS},
   {"file", NULL, "f", STRING, AT(file), 0, 0, "FILE", NULL, "read the text from FILE, byte for byte (- is the standard input)",
-   CMD_RUN | CMD_TOKENIZE | CMD_PERPLEXITY | CMD_COMPARE},
+   CMD_RUN | CMD_TOKENIZE | CMD_PERPLEXITY | CMD_COMPARE | CMD_PROFILE},
   {"file", NULL, "f", STRING, AT(file), 0, 0, "FILE", NULL, "the filler text of needle and variable-tracking (- is the standard input)",
    CMD_EVAL},
   {"length", NULL, NULL, STRING, AT(length), 0, 0, "N,N...", "1024", "tokens of prompt and answer together; K and M work: 4K", CMD_EVAL},
@@ -64,6 +64,15 @@ static const struct option {
   {"chunks", NULL, NULL, COUNT, AT(chunks), 1, INT32_MAX, "N", "all", "chunks to evaluate", CMD_PERPLEXITY},
   {"prefill", NULL, NULL, COUNT, AT(prefill), 1, UINT32_MAX, "N", "1024", "tokens to read before the measured steps", CMD_COMPARE},
   {"decode", NULL, NULL, COUNT, AT(decode), 1, UINT32_MAX, "N", "128", "steps to measure, fed with the true next tokens", CMD_COMPARE},
+  {"prefill", NULL, NULL, COUNT, AT(prefill), 1, 1e6, "N", "512", "tokens to read", CMD_PROFILE},
+  {"decode", NULL, NULL, COUNT, AT(decode), 1, 1e6, "N", "32", "tokens to decode after them", CMD_PROFILE},
+  {"every", NULL, NULL, COUNT, AT(every), 1, 1e6, "N", "8", "time the kernels of every so manieth decoded token, from the first on", CMD_PROFILE},
+  {"serial", NULL, NULL, FLAG, AT(serial), 0, 0, NULL, NULL,
+   "mode gpu-serial: a barrier after every kernel, so that none overlap; another program\nthan the one that runs otherwise", CMD_PROFILE},
+  {"per-layer", NULL, NULL, FLAG, AT(by_layer), 0, 0, NULL, NULL, "a row for every layer", CMD_PROFILE},
+  {"trace", NULL, NULL, STRING, AT(trace), 0, 0, "FILE", NULL, "write a timeline as Chrome trace JSON, for ui.perfetto.dev", CMD_PROFILE},
+  {"csv", NULL, NULL, FLAG, AT(csv), 0, 0, NULL, NULL, "the table as CSV", CMD_PROFILE},
+  {"folded", NULL, NULL, FLAG, AT(folded), 0, 0, NULL, NULL, "microseconds of each phase;stage;kernel, as flame graphs are made from", CMD_PROFILE},
   {"policies", NULL, NULL, STRING, AT(policies), 0, 0, "LIST", "full,offload,lrqk",
    "policies, each NAME or NAME:KEY=VALUE,KEY=VALUE...", CMD_COMPARE},
   {"policies", NULL, NULL, STRING, AT(policies), 0, 0, "LIST", "full,lrqk", "policies, each NAME or NAME:KEY=VALUE,KEY=VALUE...", CMD_EVAL},
@@ -351,8 +360,9 @@ static void set_defaults(struct options *o, const struct command *c) {
                         .top_k = s.top_k,
                         .repeat_last = s.repeat_last,
                         .seed = c->bit & (CMD_EVAL | CMD_BENCH) ? 0 : -1,
-                        .prefill = 1024,
-                        .decode = 128,
+                        .prefill = c->bit == CMD_PROFILE ? 512 : 1024,
+                        .decode = c->bit == CMD_PROFILE ? 32 : 128,
+                        .every = 8,
                         .policies = c->bit == CMD_EVAL ? "full,lrqk" : "full,offload,lrqk",
                         .length = "1024",
                         .samples = 1,

@@ -3,7 +3,7 @@
 #include "device/opencl/ocl.h"
 
 cl_event *ocl_stamp(struct ocl *o, const char *name) {
-  if (!o->timing) return NULL;
+  if (!o->timing || !o->dev->stamping) return NULL;
   if (o->n_events == o->cap_events) {
     size_t cap = o->cap_events ? o->cap_events * 2 : 4096;
     struct ocl_event *more = mem_realloc(o->event, cap, sizeof *more);

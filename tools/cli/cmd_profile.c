@@ -1,0 +1,165 @@
+/* cmd_profile.c - `lrqk profile`: where the time of a prefill and of decoded tokens goes, kernel by kernel. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "cmd.h"
+#include "input.h"
+#include "profile.h"
+
+struct profiler {
+  struct ui *u;
+  const struct options *o;
+  struct work w;
+  struct lrqk_cache_options cache;
+  struct profile_log log;
+  struct profile_head head;
+  int32_t *ids;
+  size_t n_ids;
+  double *plain, *stamped;       /* [decode] milliseconds of tokens without timestamps and with */
+  size_t n_plain, n_stamped;
+};
+
+static int by_value(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static double median(double *x, size_t n) {
+  if (!n) return NAN;
+  qsort(x, n, sizeof *x, by_value);
+  return (x[(n - 1) / 2] + x[n / 2]) / 2;
+}
+
+static int add_counter(struct profiler *p, const struct lrqk_cache_stats *was, const struct lrqk_cache_stats *now) {
+  struct profile_log *l = &p->log;
+  if (l->n_counters == l->cap_counters) {
+    size_t cap = l->cap_counters ? 2 * l->cap_counters : 64;
+    struct profile_counter *more = realloc(l->counter, cap * sizeof *more);
+    if (!more) return ui_fail(p->u, LRQK_MEMORY, "out of memory for the counters of %zu tokens", l->n_counters);
+    l->counter = more;
+    l->cap_counters = cap;
+  }
+  uint64_t chosen = now->chosen - was->chosen;
+  l->counter[l->n_counters++] = (struct profile_counter){
+    .at_ns = l->event[l->n - 1].end_ns, .kv_bytes = now->device_bytes, .bus_bytes = now->bus_bytes - was->bus_bytes,
+    .hit_rate = chosen ? 1 - (double)(now->misses - was->misses) / (double)chosen : -1};
+  return 0;
+}
+
+/* One decoded token; counters are read only around those that are timed, outside of their time. */
+static int decode_one(struct profiler *p, size_t i) {
+  bool stamped = i % (size_t)p->o->every == 0;
+  struct lrqk_cache_stats was, now;
+  int code = stamped ? (int)lrqk_session_stats(p->w.session, &was) : 0;
+  double t = ui_now();
+  if (!code) code = (int)lrqk_session_decode(p->w.session, p->ids[(size_t)p->o->prefill + i]);
+  double ms = (ui_now() - t) * 1e3;
+  if (code) return code;
+  if (!stamped) {
+    p->plain[p->n_plain++] = ms;
+    return 0;
+  }
+  if (i) p->stamped[p->n_stamped++] = ms;   /* the first token builds what the driver leaves until then */
+  p->head.stamped++;
+  code = (int)lrqk_session_stats(p->w.session, &now);
+  return code ? code : add_counter(p, &was, &now);
+}
+
+static int measure(struct profiler *p) {
+  struct lrqk_profile_options opt = {.fn = profile_log_add, .ud = &p->log, .every = (uint32_t)p->o->every, .serial = p->o->serial};
+  int code = (int)lrqk_session_profile(p->w.session, &opt);
+  double t = ui_now();
+  if (!code) code = (int)lrqk_session_prefill(p->w.session, p->ids, (size_t)p->o->prefill, 0, NULL, NULL);
+  p->head.prefill_ms = (ui_now() - t) * 1e3;
+  ui_clear(p->u);
+  for (size_t i = 0; i < (size_t)p->o->decode && !code; i++) code = ui_interrupted() ? LRQK_INTERRUPTED : decode_one(p, i);
+  if (!code && p->log.failed) code = ui_fail(p->u, LRQK_MEMORY, "out of memory for %zu events", p->log.n);
+  p->head.plain_ms = median(p->plain, p->n_plain);
+  p->head.stamped_ms = median(p->stamped, p->n_stamped);
+  for (size_t i = 0; i < p->log.n; i++)
+    if (p->log.event[i].clock_error_ns > p->head.clock_error_ns) p->head.clock_error_ns = p->log.event[i].clock_error_ns;
+  return code;
+}
+
+static int write_trace(struct profiler *p) {
+  struct text t = {0};
+  profile_trace(&t, &p->head, &p->log);
+  FILE *f = t.failed ? NULL : fopen(p->o->trace, "wb");
+  bool ok = f && fwrite(t.s, 1, t.len, f) == t.len;
+  if (f && fclose(f)) ok = false;
+  int code = ok ? 0 : t.failed ? ui_fail(p->u, LRQK_MEMORY, "out of memory for the trace") : ui_fail(p->u, LRQK_RUNTIME, "--trace: cannot write %s", p->o->trace);
+  text_free(&t);
+  if (!code) ui_info(p->u, "wrote %zu events to %s", p->log.n, p->o->trace);
+  return code;
+}
+
+static int report(struct profiler *p) {
+  const struct options *o = p->o;
+  size_t n;
+  struct profile_row *rows = profile_rows(&p->log, &p->head.ceilings, o->by_layer, &n);
+  if (!rows) return ui_fail(p->u, LRQK_MEMORY, "out of memory for the figures of %zu events", p->log.n);
+  struct text t = {0};
+  if (o->json) profile_json(&t, &p->head, rows, n, o->by_layer);
+  else if (o->csv) profile_csv(&t, rows, n, o->by_layer);
+  else if (o->folded) profile_folded(&t, rows, n);
+  else profile_table(&t, &p->head, rows, n, o->by_layer);
+  profile_rows_free(rows, n);
+  int code = o->trace ? write_trace(p) : 0;
+  if (code) {
+    text_free(&t);
+    return code;
+  }
+  return o->json ? out_json(p->u, &t) : out_text(p->u, &t);
+}
+
+static int tokens(struct profiler *p) {
+  struct text in = {0};
+  uint64_t need = (uint64_t)p->o->prefill + (uint64_t)p->o->decode;
+  int code = p->o->file ? input_file(p->u, p->o->file, &in) : ui_fail(p->u, LRQK_USAGE, "no text: give one with -f FILE");
+  if (!code) code = (int)lrqk_tokenize(p->w.model, in.s ? in.s : "", in.len, 0, &p->ids, &p->n_ids);
+  text_free(&in);
+  if (!code && p->n_ids < need)
+    code = ui_fail(p->u, LRQK_USAGE, "-f: the text has %zu tokens, --prefill and --decode need %llu", p->n_ids, (unsigned long long)need);
+  return code;
+}
+
+static int prepare(struct profiler *p) {
+  const struct options *o = p->o;
+  if (o->json + o->csv + o->folded > 1) return ui_fail(p->u, LRQK_USAGE, "--json, --csv and --folded: one form at a time");
+  int code = work_cache(p->u, o, &p->cache);
+  if (!code) code = work_model(p->u, &p->w, o->model, WHOLE);
+  if (!code) code = tokens(p);
+  if (code) return code;
+  struct lrqk_engine_options opt = {.device = o->device, .progress = ui_progress, .progress_ud = p->u, .timing = true};
+  code = (int)lrqk_engine_open(&p->w.engine, p->w.model, &opt);
+  ui_clear(p->u);
+  if (!code) code = (int)lrqk_engine_ceilings(p->w.engine, &p->head.ceilings);
+  if (!code) code = work_session(p->u, &p->w, &p->cache, (uint32_t)(o->prefill + o->decode));
+  if (code) return code;
+  p->plain = calloc((size_t)o->decode, sizeof *p->plain);
+  p->stamped = calloc((size_t)o->decode, sizeof *p->stamped);
+  if (!p->plain || !p->stamped) return ui_fail(p->u, LRQK_MEMORY, "out of memory for the times of %lld tokens", (long long)o->decode);
+  p->head.file = o->model;
+  p->head.model = &p->w.info;
+  p->head.policy = policy_name(p->cache.policy);
+  p->head.mode = o->serial ? "gpu-serial" : "gpu";
+  p->head.prefill = (uint64_t)o->prefill;
+  p->head.decode = (uint64_t)o->decode;
+  p->head.every = (uint64_t)o->every;
+  lrqk_engine_device(p->w.engine, &p->head.device);
+  return 0;
+}
+
+int cmd_profile(struct ui *u, const struct options *o) {
+  struct profiler p = {.u = u, .o = o};
+  int code = prepare(&p);
+  if (!code) code = measure(&p);
+  if (!code) code = report(&p);
+  profile_log_free(&p.log);
+  lrqk_free(p.ids);
+  free(p.plain);
+  free(p.stamped);
+  work_close(&p.w);
+  return code;
+}

@@ -1,0 +1,56 @@
+/* profile.h - what `lrqk profile` gathers (cmd_profile.c) and how it is shown: rows of figures (profile_rows.c) and a
+ * timeline (profile_trace.c). */
+#ifndef CLI_PROFILE_H
+#define CLI_PROFILE_H
+
+#include "work.h"
+
+enum { PROFILE_SCHEMA = 1 };   /* raised when a field of the JSON changes its meaning or goes */
+
+/* Counters after a token whose kernels were timed. */
+struct profile_counter { uint64_t at_ns, kv_bytes, bus_bytes; double hit_rate; };
+
+struct profile_log {
+  struct lrqk_profile_event *event;
+  size_t n, cap;
+  struct profile_counter *counter;
+  size_t n_counters, cap_counters;
+  bool failed;                   /* out of memory: events are missing */
+};
+void profile_log_add(void *log, const struct lrqk_profile_event *e);   /* an lrqk_profile_fn */
+void profile_log_free(struct profile_log *l);
+
+/* All calls of one kernel in one stage and phase, of one layer where rows are by layer. */
+struct profile_row {
+  enum lrqk_phase phase;
+  const char *stage, *name, *bound;   /* bound: "memory", "compute", "bus" or "launch" */
+  int32_t layer;
+  size_t calls;
+  double *us, total_us, p50_us, p95_us;   /* us: [calls], ascending */
+  double device_bytes, bus_bytes, flops;
+  double share, gb_per_s, gflop_per_s, ceiling;   /* of the phase's time; ceiling: the time that the bound allows, of the time taken */
+};
+
+struct profile_head {
+  const char *file, *policy, *mode;
+  const struct lrqk_model_info *model;
+  struct lrqk_device_info device;
+  struct lrqk_ceilings ceilings;
+  uint64_t prefill, decode, stamped, every;
+  double prefill_ms, plain_ms, stamped_ms;   /* of a decoded token, host time: median of those without stamps and with */
+  uint64_t clock_error_ns;                   /* the largest */
+};
+
+/* *rows is malloc'ed, longest first within a phase; NULL: out of memory. */
+struct profile_row *profile_rows(const struct profile_log *l, const struct lrqk_ceilings *c, bool by_layer, size_t *n);
+void profile_rows_free(struct profile_row *rows, size_t n);
+
+void profile_table(struct text *t, const struct profile_head *h, const struct profile_row *rows, size_t n, bool by_layer);
+void profile_csv(struct text *t, const struct profile_row *rows, size_t n, bool by_layer);
+void profile_json(struct text *t, const struct profile_head *h, const struct profile_row *rows, size_t n, bool by_layer);
+void profile_folded(struct text *t, const struct profile_row *rows, size_t n);   /* phase;stage;kernel microseconds */
+
+/* Chrome trace events, as ui.perfetto.dev and chrome://tracing read them. */
+void profile_trace(struct text *t, const struct profile_head *h, const struct profile_log *l);
+
+#endif

@@ -1,0 +1,220 @@
+/* profile_rows.c - see profile.h: figures of each kernel, and the forms that they are printed in. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "profile.h"
+
+void profile_log_add(void *log, const struct lrqk_profile_event *e) {
+  struct profile_log *l = log;
+  if (l->n == l->cap) {
+    size_t cap = l->cap ? l->cap * 2 : 4096;
+    struct lrqk_profile_event *more = realloc(l->event, cap * sizeof *more);
+    if (!more) { l->failed = true; return; }
+    l->event = more;
+    l->cap = cap;
+  }
+  l->event[l->n++] = *e;
+}
+
+void profile_log_free(struct profile_log *l) {
+  free(l->event);
+  free(l->counter);
+  *l = (struct profile_log){0};
+}
+
+/* ---- rows --------------------------------------------------------------------------------------------------- */
+
+static int ascending(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+static int longest_first(const void *a, const void *b) {
+  const struct profile_row *x = a, *y = b;
+  if (x->phase != y->phase) return x->phase < y->phase ? -1 : 1;
+  return (x->total_us < y->total_us) - (x->total_us > y->total_us);
+}
+
+static struct profile_row *row_of(struct profile_row *rows, size_t *n, const struct lrqk_profile_event *e, bool by_layer) {
+  int32_t layer = by_layer ? e->layer : -1;
+  for (size_t i = 0; i < *n; i++) {
+    struct profile_row *r = &rows[i];
+    if (r->phase == e->phase && r->layer == layer && !strcmp(r->stage, e->stage) && !strcmp(r->name, e->name)) return r;
+  }
+  rows[*n] = (struct profile_row){.phase = e->phase, .stage = e->stage, .name = e->name, .layer = layer};
+  return &rows[(*n)++];
+}
+
+/* The value below which a part of the calls lie. */
+static double quantile(const struct profile_row *r, double part) { return r->us[(size_t)ceil(part * (double)r->calls) - 1]; }
+
+/* Which of the ceilings needs most of the time, as a roofline has it: bytes, arithmetic, the bus, or starting the kernel. */
+static void find_bound(struct profile_row *r, const struct lrqk_ceilings *c) {
+  double need[4] = {r->device_bytes / c->device_gb_per_s / 1e3, r->flops / c->gflop_per_s / 1e3, r->bus_bytes / c->bus_gb_per_s / 1e3,
+                    c->empty_us * (double)r->calls};
+  static const char *const name[] = {"memory", "compute", "bus", "launch"};
+  int most = 0;
+  for (int i = 1; i < 4; i++)
+    if (need[i] > need[most]) most = i;
+  r->bound = name[most];
+  r->ceiling = need[most] / r->total_us;
+}
+
+static void finish_row(struct profile_row *r, const struct lrqk_ceilings *c) {
+  qsort(r->us, r->calls, sizeof *r->us, ascending);
+  r->p50_us = quantile(r, 0.5);
+  r->p95_us = quantile(r, 0.95);
+  r->gb_per_s = (r->device_bytes + r->bus_bytes) / r->total_us / 1e3;
+  r->gflop_per_s = r->flops / r->total_us / 1e3;
+  find_bound(r, c);
+}
+
+struct profile_row *profile_rows(const struct profile_log *l, const struct lrqk_ceilings *c, bool by_layer, size_t *n) {
+  struct profile_row *rows = calloc(l->n + 1, sizeof *rows);
+  double phase_us[3] = {0};
+  bool ok = rows != NULL;
+  *n = 0;
+  for (size_t i = 0; ok && i < l->n; i++)
+    if (!l->event[i].host) row_of(rows, n, &l->event[i], by_layer)->calls++;
+  for (size_t i = 0; ok && i < *n; i++) {
+    ok = (rows[i].us = malloc(rows[i].calls * sizeof *rows[i].us)) != NULL;
+    rows[i].calls = 0;
+  }
+  for (size_t i = 0; ok && i < l->n; i++) {
+    const struct lrqk_profile_event *e = &l->event[i];
+    if (e->host) continue;
+    struct profile_row *r = row_of(rows, n, e, by_layer);
+    double us = (double)(e->end_ns - e->begin_ns) / 1e3;
+    r->us[r->calls++] = us;
+    r->total_us += us;
+    phase_us[e->phase] += us;
+    r->device_bytes += (double)e->device_bytes;
+    r->bus_bytes += (double)e->bus_bytes;
+    r->flops += e->flops;
+  }
+  if (!ok) {
+    profile_rows_free(rows, *n);
+    return NULL;
+  }
+  for (size_t i = 0; i < *n; i++) {
+    finish_row(&rows[i], c);
+    rows[i].share = rows[i].total_us / phase_us[rows[i].phase];
+  }
+  qsort(rows, *n, sizeof *rows, longest_first);
+  return rows;
+}
+
+void profile_rows_free(struct profile_row *rows, size_t n) {
+  for (size_t i = 0; rows && i < n; i++) free(rows[i].us);
+  free(rows);
+}
+
+/* ---- forms -------------------------------------------------------------------------------------------------- */
+
+static const char *phase_name(enum lrqk_phase p) { return p == LRQK_PHASE_DECODE ? "decode" : "prefill"; }
+
+static void table_line(struct text *t, const struct profile_row *r, bool by_layer) {
+  if (by_layer) text_printf(t, "%5d  ", (int)r->layer);
+  text_printf(t, "%-18s %-19s %7zu %10.2f %6.1f %10.1f %10.1f %10.1f %8.2f %9.2f %6.1f  %s\n", r->stage, r->name, r->calls, r->total_us / 1e3,
+              100 * r->share, r->total_us / (double)r->calls, r->p50_us, r->p95_us, r->gb_per_s, r->gflop_per_s, 100 * r->ceiling, r->bound);
+}
+
+void profile_table(struct text *t, const struct profile_head *h, const struct profile_row *rows, size_t n, bool by_layer) {
+  const struct lrqk_ceilings *c = &h->ceilings;
+  text_printf(t, "%s: %s, %s\npolicy %s, mode %s; ceilings: memory %.2f GB/s, bus %.2f GB/s, %.1f GFLOP/s, %.1f us for an empty dispatch\n",
+              h->file, h->device.backend, h->device.name, h->policy, h->mode, c->device_gb_per_s, c->bus_gb_per_s, c->gflop_per_s, c->empty_us);
+  for (size_t i = 0; i < n; i++) {
+    if (!i || rows[i].phase != rows[i - 1].phase) {
+      double sum = 0;
+      for (size_t k = i; k < n && rows[k].phase == rows[i].phase; k++) sum += rows[k].total_us;
+      if (rows[i].phase == LRQK_PHASE_PREFILL)
+        text_printf(t, "\nprefill of %llu tokens: %.2f ms on the device, %.2f ms in all\n", (unsigned long long)h->prefill, sum / 1e3, h->prefill_ms);
+      else
+        text_printf(t, "\ndecode: %.2f ms on the device per token, over %llu timed tokens of %llu\n", sum / 1e3 / (double)h->stamped,
+                    (unsigned long long)h->stamped, (unsigned long long)h->decode);
+      if (by_layer) text_printf(t, "layer  ");
+      text_printf(t, "%-18s %-19s %7s %10s %6s %10s %10s %10s %8s %9s %6s  %s\n", "stage", "kernel", "calls", "total ms", "share%", "mean us",
+                  "p50 us", "p95 us", "GB/s", "GFLOP/s", "%ceil", "bound");
+    }
+    table_line(t, &rows[i], by_layer);
+  }
+  if (h->stamped && !isnan(h->plain_ms))
+    text_printf(t, "\na token with timestamps takes %.2f ms, one without %.2f ms (medians): %+.1f %%\n", h->stamped_ms, h->plain_ms,
+                100 * (h->stamped_ms / h->plain_ms - 1));
+  text_printf(t, "clocks of device and host agree within %.1f us\n", (double)h->clock_error_ns / 1e3);
+}
+
+void profile_csv(struct text *t, const struct profile_row *rows, size_t n, bool by_layer) {
+  text_printf(t, "phase,stage,name,%scalls,total_ms,mean_us,p50_us,p95_us,share,gb_per_s,gflop_per_s,ceiling,bound\n", by_layer ? "layer," : "");
+  for (size_t i = 0; i < n; i++) {
+    const struct profile_row *r = &rows[i];
+    text_printf(t, "%s,%s,%s,", phase_name(r->phase), r->stage, r->name);
+    if (by_layer) text_printf(t, "%d,", (int)r->layer);
+    text_printf(t, "%zu,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%s\n", r->calls, r->total_us / 1e3, r->total_us / (double)r->calls, r->p50_us,
+                r->p95_us, r->share, r->gb_per_s, r->gflop_per_s, r->ceiling, r->bound);
+  }
+}
+
+static void json_row(struct text *t, const struct profile_row *r, bool by_layer) {
+  json_open(t, '{');
+  json_field_string(t, "name", r->name);
+  json_field_string(t, "stage", r->stage);
+  json_field_string(t, "phase", phase_name(r->phase));
+  if (by_layer) json_field_int(t, "layer", r->layer);
+  json_field_uint(t, "calls", r->calls);
+  json_field_num(t, "total_ms", r->total_us / 1e3);
+  json_field_num(t, "mean_us", r->total_us / (double)r->calls);
+  json_field_num(t, "p50_us", r->p50_us);
+  json_field_num(t, "p95_us", r->p95_us);
+  json_field_num(t, "share", r->share);
+  json_field_num(t, "gb_per_s", r->gb_per_s);
+  json_field_num(t, "gflop_per_s", r->gflop_per_s);
+  json_field_num(t, "ceiling", r->ceiling);
+  json_field_string(t, "bound", r->bound);
+  json_field_num(t, "device_bytes", r->device_bytes);
+  json_field_num(t, "bus_bytes", r->bus_bytes);
+  json_field_num(t, "flops", r->flops);
+  json_close(t, '}');
+}
+
+void profile_json(struct text *t, const struct profile_head *h, const struct profile_row *rows, size_t n, bool by_layer) {
+  json_open(t, '{');
+  json_field_uint(t, "schema", PROFILE_SCHEMA);
+  json_field_string(t, "model", h->file);
+  json_field_string(t, "backend", h->device.backend);
+  json_field_string(t, "device", h->device.name);
+  json_field_string(t, "driver", h->device.driver);
+  json_field_string(t, "policy", h->policy);
+  json_field_string(t, "mode", h->mode);
+  json_field_uint(t, "prefill", h->prefill);
+  json_field_uint(t, "decode", h->decode);
+  json_field_uint(t, "stamped", h->stamped);
+  json_field_uint(t, "every", h->every);
+  json_key(t, "ceilings");
+  json_open(t, '{');
+  json_field_num(t, "device_gb_per_s", h->ceilings.device_gb_per_s);
+  json_field_num(t, "bus_gb_per_s", h->ceilings.bus_gb_per_s);
+  json_field_num(t, "gflop_per_s", h->ceilings.gflop_per_s);
+  json_field_num(t, "empty_us", h->ceilings.empty_us);
+  json_close(t, '}');
+  json_key(t, "overhead");
+  json_open(t, '{');
+  json_field_num(t, "stamped_token_ms", h->stamped_ms);
+  json_field_num(t, "plain_token_ms", h->plain_ms);
+  json_field_num(t, "clock_error_us", (double)h->clock_error_ns / 1e3);
+  json_close(t, '}');
+  json_key(t, "kernels");
+  json_open(t, '[');
+  for (size_t i = 0; i < n; i++) json_row(t, &rows[i], by_layer);
+  json_close(t, ']');
+  json_close(t, '}');
+}
+
+void profile_folded(struct text *t, const struct profile_row *rows, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    text_printf(t, "%s;", phase_name(rows[i].phase));
+    for (const char *s = rows[i].stage; *s; s++) text_add(t, *s == '.' ? ";" : s, 1);   /* attention.select lies within attention */
+    text_printf(t, ";%s %.0f\n", rows[i].name, rows[i].total_us);
+  }
+}
