@@ -22,8 +22,14 @@ static uint64_t ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
 
 /* ---- forward pass */
 
+/* As model/repack.c packs the type. */
 static uint32_t matmul_block(enum kernel_id id) {
-  return id == KERNEL_MATMUL_F32 ? 4 : id == KERNEL_MATMUL_F16 || id == KERNEL_MATMUL_BF16 ? 8 : 32;
+  switch (id) {
+    case KERNEL_MATMUL_F32: return 4;
+    case KERNEL_MATMUL_F16: case KERNEL_MATMUL_BF16: return 8;
+    case KERNEL_MATMUL_Q2_K: case KERNEL_MATMUL_Q3_K: return 64;
+    default: return 32;
+  }
 }
 
 static double cost_matmul(const struct call *c) {

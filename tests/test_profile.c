@@ -1,0 +1,344 @@
+/* test_profile.c - profiles of tiny sessions on every back end: each command of a timed call has one slice, slices nest and
+ * follow each other, figures stay below what the buffers hold, and the trace keeps the rules of its format. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <jansson.h>
+
+#include "gguf_writer.h"
+#include "kernel_harness.h"
+#include "lrqk/lrqk.h"
+
+#include <check.h>   /* last: it defines a macro named fail */
+
+enum { VOCAB = 288, CTX = 512, PROMPT = 200, STEPS = 9, EVERY = 4, ROW = 2 * 32 * 2 };   /* ROW: bytes of one K, V row */
+
+static char path[64];
+static const char *devices[3];   /* what tests open: the drivers, then host */
+static lrqk_model *model;
+static lrqk_engine *engine;
+static lrqk_session *session;
+static struct { struct lrqk_profile_event event[20000]; size_t n; } events;
+
+static void keep(void *ud, const struct lrqk_profile_event *e) {
+  (void)ud;
+  ck_assert_uint_lt(events.n, sizeof events.event / sizeof events.event[0]);
+  events.event[events.n++] = *e;
+}
+
+static void log_errors(void *ud, enum lrqk_log_level level, const char *text) {
+  (void)ud;
+  if (level <= LRQK_LOG_HINT) fprintf(stderr, "%s\n", text);
+}
+
+static void silent(void *ud, enum lrqk_log_level level, const char *text) { (void)ud; (void)level; (void)text; }
+
+static void open_session(const char *device, bool timing) {
+  events.n = 0;
+  static const struct tiny_model shape = { .layers = 3, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB,
+                                           .ctx = CTX, .seed = 7 };
+  tiny_model_save(&shape, path);
+  const struct lrqk_model_options mo = { .log = timing ? log_errors : silent };
+  ck_assert_int_eq(lrqk_model_open(&model, path, &mo), LRQK_OK);
+  const struct lrqk_engine_options eo = { .device = device, .validate = test_validates(), .timing = timing };
+  ck_assert_int_eq(lrqk_engine_open(&engine, model, &eo), LRQK_OK);
+  struct lrqk_session_options so = { .cache = lrqk_cache_defaults(), .n_ctx = CTX };
+  so.cache.active = 64;
+  so.cache.lite = 16;
+  ck_assert_int_eq(lrqk_session_open(&session, engine, &so), LRQK_OK);
+}
+
+static void close_session(void) {
+  lrqk_session_close(session);
+  lrqk_engine_close(engine);
+  lrqk_model_close(model);
+  unlink(path);
+}
+
+static void prefill(void) {
+  int32_t ids[PROMPT];
+  for (int i = 0; i < PROMPT; i++) ids[i] = i * i % VOCAB;
+  ck_assert_int_eq(lrqk_session_prefill(session, ids, PROMPT, 0, NULL, NULL), LRQK_OK);
+}
+
+static void decode(int n) {
+  for (int i = 0; i < n; i++) ck_assert_int_eq(lrqk_session_decode(session, 7 * i % VOCAB), LRQK_OK);
+}
+
+static void profile(bool serial) {
+  const struct lrqk_profile_options o = { .fn = keep, .every = EVERY, .serial = serial };
+  ck_assert_int_eq(lrqk_session_profile(session, &o), LRQK_OK);
+}
+
+static size_t count(uint64_t token, const char *name) {
+  size_t n = 0;
+  for (size_t i = 0; i < events.n; i++)
+    n += events.event[i].token == token && !events.event[i].host && (!name || !strcmp(events.event[i].name, name));
+  return n;
+}
+
+/* What a call says of itself: device slices in order, all within the call on the host's clock, give or take the clocks' error. */
+static void check_call(uint64_t token) {
+  const struct lrqk_profile_event *call = NULL, *last = NULL;
+  for (size_t i = 0; i < events.n; i++)
+    if (events.event[i].token == token && events.event[i].host && !strcmp(events.event[i].name, "call")) call = &events.event[i];
+  ck_assert_ptr_nonnull(call);
+  double sum = 0;
+  for (size_t i = 0; i < events.n; i++) {
+    const struct lrqk_profile_event *e = &events.event[i];
+    if (e->token != token) continue;
+    ck_assert_uint_le(e->begin_ns, e->end_ns);
+    ck_assert_uint_ge(e->begin_ns + e->clock_error_ns + 1, call->begin_ns);
+    ck_assert_uint_le(e->end_ns, call->end_ns + e->clock_error_ns + 1);
+    if (e->host) continue;
+    if (last) ck_assert_uint_le(last->end_ns, e->begin_ns);
+    last = e;
+    sum += (double)(e->end_ns - e->begin_ns);
+    ck_assert_str_ne(e->stage, "");
+  }
+  ck_assert(sum > 0 && sum <= (double)(call->end_ns - call->begin_ns));
+}
+
+START_TEST(every_command_has_one_slice) {
+  open_session(devices[_i], true);
+  prefill();
+  ck_assert_uint_eq(events.n, 0);
+  profile(false);
+  decode(STEPS);
+  for (int i = 0; i < STEPS; i++) {
+    uint64_t token = PROMPT + (uint64_t)i;
+    if (i % EVERY) {
+      ck_assert_uint_eq(count(token, NULL), 0);
+      continue;
+    }
+    check_call(token);
+    ck_assert_uint_eq(count(token, "MATMUL_F32"), 3 * 4 + 1);      /* four linear layers in each of three, and the head */
+    ck_assert_uint_eq(count(token, "RMS_NORM"), 1);
+    ck_assert_uint_eq(count(token, "RMS_NORM_ADD"), 3 * 2);
+    ck_assert_uint_eq(count(token, "SILU_MUL"), 3);
+    ck_assert_uint_eq(count(token, "ROPE"), 3);
+    ck_assert_uint_eq(count(token, "RESIDENCY"), 2);               /* layer 0 is dense */
+    ck_assert_uint_eq(count(token, "GATHER"), 2);
+    ck_assert_uint_eq(count(token, NULL), count(PROMPT, NULL));    /* the same program */
+  }
+  size_t n = events.n;
+  ck_assert_int_eq(lrqk_session_profile(session, NULL), LRQK_OK);
+  decode(1);
+  ck_assert_uint_eq(events.n, n);
+  close_session();
+}
+END_TEST
+
+START_TEST(prefill_and_serial) {
+  open_session(devices[_i], true);
+  profile(true);
+  prefill();
+  check_call(0);
+  ck_assert_uint_gt(count(0, "ATTN_QK"), 0);
+  for (size_t i = 0; i < events.n; i++) ck_assert_int_eq(events.event[i].phase, LRQK_PHASE_PREFILL);
+  close_session();
+}
+END_TEST
+
+/* Bytes over the bus of a token are those that the session counts: the new rows, and the rows that were missing. */
+START_TEST(bus_bytes_are_the_sessions) {
+  open_session(devices[_i], true);
+  prefill();
+  profile(false);
+  for (int i = 0; i <= EVERY; i++) {
+    struct lrqk_cache_stats was, now;
+    ck_assert_int_eq(lrqk_session_stats(session, &was), LRQK_OK);
+    ck_assert_int_eq(lrqk_session_decode(session, 5 * i % VOCAB), LRQK_OK);
+    ck_assert_int_eq(lrqk_session_stats(session, &now), LRQK_OK);
+    if (i % EVERY) continue;
+    uint64_t sum = 0;
+    for (size_t k = 0; k < events.n; k++)
+      if (events.event[k].token == PROMPT + (uint64_t)i) sum += events.event[k].bus_bytes;
+    ck_assert_uint_eq(sum, now.bus_bytes - was.bus_bytes);
+    ck_assert_uint_ge(sum, (now.misses - was.misses) * ROW);
+  }
+  close_session();
+}
+END_TEST
+
+START_TEST(figures_of_kernels) {
+  open_session(devices[_i], true);
+  prefill();
+  profile(false);
+  decode(1);
+  double flops = 0, bytes = 0;
+  for (size_t i = 0; i < events.n; i++) {
+    const struct lrqk_profile_event *e = &events.event[i];
+    ck_assert(isfinite(e->flops) && e->flops >= 0);
+    if (e->host || strcmp(e->name, "MATMUL_F32")) continue;
+    flops += e->flops;
+    bytes += (double)e->device_bytes;
+  }
+  double weights = 3 * (96.0 * (6 + 4) * 32 + 6 * 32 * 96 + 3 * 96 * 128) + 96.0 * VOCAB;
+  ck_assert_double_eq(flops, 2 * weights);
+  ck_assert(bytes > 4 * weights && bytes < 4.2 * weights);
+  struct lrqk_ceilings c;
+  ck_assert_int_eq(lrqk_engine_ceilings(engine, &c), LRQK_OK);
+  ck_assert(c.device_gb_per_s > 0.01 && c.device_gb_per_s < 1e5 && c.bus_gb_per_s > 0.01 && c.gflop_per_s > 0.01 && c.gflop_per_s < 1e7);
+  ck_assert(c.empty_us >= 0 && c.empty_us < 1e5);
+  close_session();
+}
+END_TEST
+
+START_TEST(needs_timing) {
+  open_session("host", false);
+  const struct lrqk_profile_options o = { .fn = keep };
+  struct lrqk_ceilings c;
+  ck_assert_int_eq(lrqk_session_profile(session, &o), LRQK_USAGE);
+  ck_assert_int_eq(lrqk_engine_ceilings(engine, &c), LRQK_USAGE);
+  close_session();
+}
+END_TEST
+
+/* ---- what the program writes */
+
+static json_t *load(const char *name) {
+  json_error_t error;
+  json_t *root = json_load_file(name, JSON_REJECT_DUPLICATES, &error);
+  ck_assert_msg(root, "%s: %s in line %d", name, error.text, error.line);
+  return root;
+}
+
+/* Profiles the tiny model on a text of one byte again and again: two of the five tokens are timed. */
+static void run_program(const char *device, char json[80], char trace[80]) {
+  char command[600], text[80];
+  snprintf(text, sizeof text, "%s.txt", path);
+  snprintf(json, 80, "%s.json", path);
+  snprintf(trace, 80, "%s.trace", path);
+  FILE *f = fopen(text, "wb");
+  ck_assert_ptr_nonnull(f);
+  for (int i = 0; i < 4 * PROMPT; i++) fputc('a' + i * i % 23, f);
+  fclose(f);
+  snprintf(command, sizeof command, "%s profile -q -m %s -f %s --device %s --prefill %d --decode 5 --every 4 --active 64 --lite 16 --json --trace %s > %s",
+           TEST_PROGRAM, path, text, device, PROMPT, trace, json);
+  ck_assert_int_eq(system(command), 0);
+  unlink(text);
+}
+
+static double number(const json_t *e, const char *key) {
+  const json_t *v = json_object_get(e, key);
+  ck_assert_msg(json_is_number(v), "an object without a number \"%s\"", key);
+  return json_number_value(v);
+}
+
+static const char *string(const json_t *e, const char *key) {
+  const char *s = json_string_value(json_object_get(e, key));
+  ck_assert_msg(s, "an object without a string \"%s\"", key);
+  return s;
+}
+
+struct slice { double begin, end; const char *name; };
+
+static int outer_first(const void *a, const void *b) {
+  const struct slice *x = a, *y = b;
+  if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
+  return (x->end < y->end) - (x->end > y->end);
+}
+
+/* Slices of a track follow each other or lie within one another. */
+static void check_nesting(const json_t *list, int track) {
+  struct slice *s = malloc((json_array_size(list) + 1) * sizeof *s), *open[64];
+  size_t n = 0, i, depth = 0;
+  const json_t *e;
+  json_array_foreach(list, i, e) {
+    if (strcmp(string(e, "ph"), "X") || (int)number(e, "tid") != track) continue;
+    double begin = round(number(e, "ts") * 1e3);   /* whole nanoseconds */
+    s[n++] = (struct slice){ begin, begin + round(number(e, "dur") * 1e3), string(e, "name") };
+  }
+  ck_assert_uint_gt(n, 0);
+  qsort(s, n, sizeof *s, outer_first);
+  for (i = 0; i < n; i++) {
+    while (depth && open[depth - 1]->end <= s[i].begin) depth--;
+    if (depth) ck_assert_msg(s[i].end <= open[depth - 1]->end, "slice %s goes on beyond %s", s[i].name, open[depth - 1]->name);
+    ck_assert_uint_lt(depth, 64);
+    open[depth++] = &s[i];
+  }
+  free(s);
+}
+
+/* Slices of kernels in the trace. */
+static size_t check_trace(const json_t *list) {
+  size_t kernels = 0, counters = 0, i;
+  const json_t *e;
+  json_array_foreach(list, i, e) {
+    const char *ph = string(e, "ph");
+    string(e, "name"), number(e, "pid"), number(e, "tid");
+    ck_assert(!strcmp(ph, "X") || !strcmp(ph, "M") || !strcmp(ph, "C"));
+    if (!strcmp(ph, "M")) continue;
+    ck_assert(number(e, "ts") >= 0);
+    counters += !strcmp(ph, "C");
+    if (!strcmp(ph, "C")) continue;
+    ck_assert(number(e, "dur") >= 0);
+    if (strcmp(string(e, "cat"), "kernel")) continue;
+    const json_t *args = json_object_get(e, "args");
+    kernels++;
+    number(args, "bytes"), number(args, "flops"), number(args, "layer"), number(args, "submission_id");
+    string(args, "grid_size"), string(args, "workgroup_size");
+  }
+  ck_assert_uint_eq(counters, 2 * 3);
+  check_nesting(list, 1);
+  check_nesting(list, 2);
+  return kernels;
+}
+
+START_TEST(files_keep_the_rules) {
+  char json[80], trace[80];
+  open_session(devices[_i], true);   /* for the file of the model */
+  run_program(devices[_i], json, trace);
+  json_t *profiled = load(json), *timeline = load(trace), *list = json_object_get(profiled, "kernels");
+  ck_assert_int_eq((int)number(profiled, "schema"), 1);
+  ck_assert_int_eq((int)number(profiled, "stamped"), 2);
+  double share[2] = { 0 }, calls = 0;
+  size_t i;
+  const json_t *k;
+  json_array_foreach(list, i, k) {
+    const char *phase = string(k, "phase"), *bound = string(k, "bound");
+    ck_assert(!strcmp(phase, "prefill") || !strcmp(phase, "decode"));
+    ck_assert(!strcmp(bound, "memory") || !strcmp(bound, "compute") || !strcmp(bound, "bus") || !strcmp(bound, "launch"));
+    string(k, "name"), string(k, "stage");
+    ck_assert(number(k, "p50_us") <= number(k, "p95_us") && number(k, "calls") >= 1 && number(k, "total_ms") >= 0);
+    ck_assert(number(k, "mean_us") >= 0 && number(k, "gb_per_s") >= 0 && number(k, "gflop_per_s") >= 0);
+    share[*phase == 'd'] += number(k, "share");
+    calls += number(k, "calls");
+  }
+  ck_assert_double_eq_tol(share[0], 1, 1e-6);
+  ck_assert_double_eq_tol(share[1], 1, 1e-6);
+  ck_assert_uint_eq(check_trace(json_object_get(timeline, "traceEvents")), (size_t)calls);
+  json_decref(profiled);
+  json_decref(timeline);
+  unlink(json);
+  unlink(trace);
+  close_session();
+}
+END_TEST
+
+int main(void) {
+  snprintf(path, sizeof path, "test_profile_%d.gguf", (int)getpid());
+  Suite *suite = suite_create("profile");
+  TCase *t = tcase_create("profile");
+  tcase_set_timeout(t, 0);
+  int n = 0;
+  if (test_uses("vulkan")) devices[n++] = "vulkan";
+  if (test_uses("opencl")) devices[n++] = "opencl";
+  devices[n++] = "host";
+  tcase_add_loop_test(t, every_command_has_one_slice, 0, n);
+  tcase_add_loop_test(t, prefill_and_serial, 0, n);
+  tcase_add_loop_test(t, bus_bytes_are_the_sessions, 0, n);
+  tcase_add_loop_test(t, figures_of_kernels, 0, n);
+  tcase_add_test(t, needs_timing);
+  tcase_add_loop_test(t, files_keep_the_rules, 0, n);
+  suite_add_tcase(suite, t);
+  SRunner *runner = srunner_create(suite);
+  srunner_run_all(runner, CK_ENV);
+  int failed = srunner_ntests_failed(runner);
+  srunner_free(runner);
+  return failed != 0;
+}
