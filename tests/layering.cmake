@@ -11,7 +11,7 @@ set(uses_sample     base lrqk)
 set(uses_cache      base device lrqk shaders)
 set(uses_model      base gguf token device attention cache lrqk shaders)
 set(uses_attention  base device cache lrqk shaders)                   # and model/model.h: the shapes, no code
-set(uses_profile    base device lrqk)
+set(uses_profile    base device lrqk shaders)
 set(uses_root       base gguf token device model attention cache sample profile root lrqk shaders)
 
 set(errors "")
