@@ -139,7 +139,7 @@ void profile_table(struct text *t, const struct profile_head *h, const struct pr
     }
     table_line(t, &rows[i], by_layer);
   }
-  if (h->stamped && !isnan(h->plain_ms))
+  if (!isnan(h->stamped_ms) && !isnan(h->plain_ms))
     text_printf(t, "\na token with timestamps takes %.2f ms, one without %.2f ms (medians): %+.1f %%\n", h->stamped_ms, h->plain_ms,
                 100 * (h->stamped_ms / h->plain_ms - 1));
   text_printf(t, "clocks of device and host agree within %.1f us\n", (double)h->clock_error_ns / 1e3);
