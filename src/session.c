@@ -251,6 +251,23 @@ enum lrqk_status lrqk_session_stats(lrqk_session *s, struct lrqk_cache_stats *ou
   return LRQK_OK;
 }
 
+enum lrqk_status lrqk_session_heads(lrqk_session *s, struct lrqk_head_stats *out, size_t cap) {
+  struct attention *a = s->attention;
+  size_t n = (size_t)a->core.hp->n_layers * a->core.hk;
+  if (cap < n) return fail(&s->engine->model->log, LRQK_USAGE, "room for the counters of %zu heads, the model has %zu", cap, n);
+  memset(out, 0, n * sizeof *out);
+  for (uint32_t i = 0; a->ops->heads && i < a->core.hp->n_layers; i++) TRY(a->ops->heads(a, i, out + (size_t)i * a->core.hk));
+  return LRQK_OK;
+}
+
+enum lrqk_status lrqk_session_chosen(lrqk_session *s, uint32_t layer, uint32_t kv_head, uint32_t *tokens, size_t cap, size_t *n) {
+  struct attention *a = s->attention;
+  if (layer >= a->core.hp->n_layers || kv_head >= a->core.hk)
+    return fail(&s->engine->model->log, LRQK_USAGE, "the model has no KV head %u in layer %u", kv_head, layer);
+  *n = 0;
+  return a->ops->chosen ? a->ops->chosen(a, layer, kv_head, tokens, cap, n) : LRQK_OK;
+}
+
 enum lrqk_status lrqk_session_verify(lrqk_session *s, uint64_t *differing) {
   *differing = 0;
   return s->attention->ops->verify ? s->attention->ops->verify(s->attention, s->length, differing) : LRQK_OK;

@@ -165,6 +165,37 @@ START_TEST(bus_bytes_are_the_sessions) {
 }
 END_TEST
 
+/* Counters of heads add up to those of the session, and the tokens that a head says it has chosen are as many as it counts, in order,
+ * sinks first and none of them among the newest. */
+START_TEST(heads_add_up) {
+  enum { HEADS = 3 * 2 };
+  open_session(devices[_i], true);
+  prefill();
+  struct lrqk_head_stats was[HEADS], now[HEADS];
+  ck_assert_int_eq(lrqk_session_heads(session, was, HEADS), LRQK_OK);
+  for (int i = 0; i < STEPS; i++) {
+    struct lrqk_cache_stats all;
+    struct lrqk_head_stats sum = { 0 };
+    decode(1);
+    ck_assert_int_eq(lrqk_session_heads(session, now, HEADS), LRQK_OK);
+    ck_assert_int_eq(lrqk_session_stats(session, &all), LRQK_OK);
+    for (uint32_t h = 0; h < HEADS; h++) {
+      uint32_t token[80];
+      size_t n;
+      sum.chosen += now[h].chosen, sum.misses += now[h].misses, sum.bus_bytes += now[h].bus_bytes;
+      ck_assert_int_eq(lrqk_session_chosen(session, h / 2, h % 2, token, 80, &n), LRQK_OK);
+      ck_assert_uint_eq(n, h < 2 ? 0 : 64);   /* layer 0 is dense */
+      ck_assert_uint_eq(now[h].chosen - was[h].chosen, n);
+      for (size_t k = 0; k < n; k++) ck_assert(k < 4 ? token[k] == k : token[k] > token[k - 1] && token[k] < lrqk_session_length(session) - 16);
+    }
+    ck_assert(sum.chosen == all.chosen && sum.misses == all.misses && sum.bus_bytes == all.bus_bytes);
+    memcpy(was, now, sizeof was);
+  }
+  ck_assert_int_eq(lrqk_session_heads(session, now, HEADS - 1), LRQK_USAGE);
+  close_session();
+}
+END_TEST
+
 START_TEST(figures_of_kernels) {
   open_session(devices[_i], true);
   prefill();
@@ -218,7 +249,7 @@ static void run_program(const char *device, char json[80], char trace[80]) {
   ck_assert_ptr_nonnull(f);
   for (int i = 0; i < 4 * PROMPT; i++) fputc('a' + i * i % 23, f);
   fclose(f);
-  snprintf(command, sizeof command, "%s profile -q -m %s -f %s --device %s --prefill %d --decode 5 --every 4 --active 64 --lite 16 --json --trace %s > %s",
+  snprintf(command, sizeof command, "%s profile -q -m %s -f %s --device %s --prefill %d --decode 5 --every 4 --per-head --active 64 --lite 16 --json --trace %s > %s",
            TEST_PROGRAM, path, text, device, PROMPT, trace, json);
   ck_assert_int_eq(system(command), 0);
   unlink(text);
@@ -263,6 +294,30 @@ static void check_nesting(const json_t *list, int track) {
     open[depth++] = &s[i];
   }
   free(s);
+}
+
+/* Two samples of every head; what a head chose lies in some part of the text. */
+static void check_heads(const json_t *root) {
+  const json_t *heads = json_object_get(root, "heads"), *samples = json_object_get(root, "samples"), *h, *s;
+  size_t i, k, part;
+  ck_assert_uint_eq(json_array_size(heads), 3 * 2);
+  ck_assert_uint_eq(json_array_size(samples), 2);
+  json_array_foreach(heads, i, h) {
+    ck_assert(number(h, "layer") == (double)(i / 2) && number(h, "head") == (double)(i % 2));
+    ck_assert_double_eq(number(h, "chosen"), i < 2 ? 0 : 5 * 64);
+    if (i < 2) ck_assert(json_is_null(json_object_get(h, "hit_rate")));
+    else ck_assert_double_eq_tol(number(h, "hit_rate"), 1 - number(h, "misses") / (5 * 64), 1e-6);
+    ck_assert_double_eq_tol(number(h, "bus_bytes_per_token"), i < 2 ? 0 : number(h, "misses") / 5 * ROW + ROW, 1e-6);
+  }
+  json_array_foreach(samples, k, s) {
+    ck_assert_double_eq(number(s, "token"), PROMPT + 4.0 * (double)k);
+    json_array_foreach(json_object_get(s, "active"), i, h) {
+      double sum = 0;
+      for (part = 0; part < json_array_size(h); part++) sum += json_number_value(json_array_get(h, part));
+      ck_assert_double_eq(sum, json_number_value(json_array_get(json_object_get(s, "chosen"), i)));
+    }
+    ck_assert_uint_eq(i, 6);
+  }
 }
 
 /* Slices of kernels in the trace. */
@@ -310,6 +365,7 @@ START_TEST(files_keep_the_rules) {
     share[*phase == 'd'] += number(k, "share");
     calls += number(k, "calls");
   }
+  check_heads(profiled);
   ck_assert_double_eq_tol(share[0], 1, 1e-6);
   ck_assert_double_eq_tol(share[1], 1, 1e-6);
   ck_assert_uint_eq(check_trace(json_object_get(timeline, "traceEvents")), (size_t)calls);
@@ -333,6 +389,7 @@ int main(void) {
   tcase_add_loop_test(t, every_command_has_one_slice, 0, n);
   tcase_add_loop_test(t, prefill_and_serial, 0, n);
   tcase_add_loop_test(t, bus_bytes_are_the_sessions, 0, n);
+  tcase_add_loop_test(t, heads_add_up, 0, n);
   tcase_add_loop_test(t, figures_of_kernels, 0, n);
   tcase_add_test(t, needs_timing);
   tcase_add_loop_test(t, files_keep_the_rules, 0, n);

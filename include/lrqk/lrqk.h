@@ -354,6 +354,14 @@ struct lrqk_cache_stats {
 /* Reads counters back from the device. */
 enum lrqk_status lrqk_session_stats(lrqk_session *s, struct lrqk_cache_stats *out);
 
+/* The same counters of one KV head in one layer: zeros where all of it is on the device. */
+struct lrqk_head_stats { uint64_t chosen, misses, bus_bytes; };
+/* out: [n_layers][n_kv_heads], LRQK_USAGE if cap is less.  Reads counters back from the device. */
+enum lrqk_status lrqk_session_heads(lrqk_session *s, struct lrqk_head_stats *out, size_t cap);
+/* Which tokens were chosen for a head by score in the last decoded token, in ascending order; a list for each of its query heads, one after
+ * another, where they choose apart.  *n: how many; the first cap are written.  None: the head has all tokens on the device. */
+enum lrqk_status lrqk_session_chosen(lrqk_session *s, uint32_t layer, uint32_t kv_head, uint32_t *tokens, size_t cap, size_t *n);
+
 /* Bytes of the exact rows that differ between the active set on the device and the host cache, over all layers and
  * heads: 0, always.  A check for tests and for people who suspect their hardware. */
 enum lrqk_status lrqk_session_verify(lrqk_session *s, uint64_t *differing);

@@ -43,6 +43,10 @@ struct attention_ops {
   void (*decode)(struct attention *a, uint32_t layer, struct view qkv, struct view cs, struct view y);
 
   enum lrqk_status (*stats)(struct attention *a, struct attention_stats *out);      /* may read the device */
+  /* Optional: of one layer, counters [hk] (zeroed before), and the tokens that the last step chose for a KV head (the lists of its
+   * query heads one after another where they have lists of their own): *n of them, cap are written. */
+  enum lrqk_status (*heads)(struct attention *a, uint32_t layer, struct lrqk_head_stats *out);
+  enum lrqk_status (*chosen)(struct attention *a, uint32_t layer, uint32_t head, uint32_t *tokens, size_t cap, size_t *n);
   enum lrqk_status (*verify)(struct attention *a, uint32_t l, uint64_t *differing); /* optional, see lrqk_session_verify */
 };
 

@@ -18,6 +18,7 @@ struct lrqk_layer {
   struct view values, values_kept;   /* [hk][d] float: sum of all value rows; kept: as it was at lrqk_mark */
   struct gram gram;
   uint32_t pending;               /* decoded tokens that are not in its sums yet */
+  uint64_t bus_bytes;             /* of decode steps, apart from misses */
   struct paper_layer paper;
   struct active active;
 };
@@ -41,7 +42,6 @@ struct lrqk {
   int now;                        /* which of active.list is this step's */
   uint32_t candidates, count;     /* of this step: n, min(k, n) */
   uint32_t old;                   /* count of the step before */
-  uint64_t bus_bytes;             /* of decode steps, apart from misses */
 };
 
 static enum lrqk_status layer_init(struct lrqk *f, struct lrqk_layer *y, uint32_t layer) {
@@ -315,7 +315,7 @@ static bool is_refreshed(const struct lrqk *f, uint32_t layer, uint32_t t) {
 static void remake_proxies(struct lrqk *f, struct lrqk_layer *ly, uint32_t l) {
   if (f->grams.sums) add_pending(f, ly);
   make_proxies(f, ly, &ly->rows, l);
-  f->bus_bytes += (uint64_t)l * f->base.core.token_bytes;
+  ly->bus_bytes += (uint64_t)l * f->base.core.token_bytes;
 }
 
 /* `paper`: proxies of the new token and its queries come from the CPU; if it is the first that needs them, all others too. */
@@ -324,7 +324,7 @@ static void append_paper(struct lrqk *f, struct lrqk_layer *ly, bool crosses) {
   if (crosses) remake_proxies(f, ly, t);
   if (crosses || f->proxied) {
     paper_append(&ly->paper, &f->papers, &ly->proxy, &ly->rows, f->new_row, ly->active.list[!f->now], f->old, t, f->selector.queries);
-    f->bus_bytes += paper_step_bytes(&f->papers);
+    ly->bus_bytes += paper_step_bytes(&f->papers);
   }
   paper_add(&ly->paper, &f->papers, 1);
 }
@@ -349,7 +349,7 @@ static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, st
       remake_proxies(f, ly, l);
       append(f, ly, true);
     }
-    f->bus_bytes += c->token_bytes;
+    ly->bus_bytes += c->token_bytes;
     if (f->count) {
       uint32_t scored = selector_scored(&f->selector, f->candidates);
       bool apart = f->grams.maps && a->opt.mean_key != LRQK_MEAN_KEY_OFF && scored;
@@ -372,23 +372,44 @@ static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, st
 static enum lrqk_status lrqk_stats(struct attention *a, struct attention_stats *out) {
   struct lrqk *f = (struct lrqk *)a;
   struct attn_core *c = &a->core;
-  uint64_t chosen = 0, misses = 0, device = pool_bytes(&f->pool) + kv_rows_bytes(&f->work);
-  uint64_t host = f->grams.sums ? pool_bytes(&f->grams.kept) : 0;
+  *out = (struct attention_stats){ .device_bytes = pool_bytes(&f->pool) + kv_rows_bytes(&f->work),
+                                   .host_bytes = f->grams.sums ? pool_bytes(&f->grams.kept) : 0 };
   for (uint32_t i = 0; i < c->hp->n_layers; i++) {
     struct lrqk_layer *ly = &f->layers[i];
-    *(ly->dense ? &device : &host) += kv_rows_bytes(&ly->rows);
-    if (ly->sparse) host += paper_layer_bytes(&f->papers);
-    for (uint32_t h = 0; ly->sparse && h < f->actives.lists; h += 64) {
-      uint32_t n = f->actives.lists - h < 64 ? f->actives.lists - h : 64, stat[64][2];   /* 64 lists are one VIEW_ALIGN of counters */
-      TRY(device_read(c->dev, stat, (struct view){ ly->active.stat.buf, ly->active.stat.offset + h * 8, n * 8 }, n * 8));
-      for (uint32_t j = 0; j < n; j++) {
-        chosen += stat[j][0];
-        misses += stat[j][1];
-      }
-    }
+    *(ly->dense ? &out->device_bytes : &out->host_bytes) += kv_rows_bytes(&ly->rows);
+    if (!ly->sparse) continue;
+    struct active_count sum;
+    TRY(active_counts(&ly->active, &f->actives, 0, f->actives.lists, &sum));
+    out->host_bytes += paper_layer_bytes(&f->papers);
+    out->chosen += sum.chosen;
+    out->misses += sum.misses;
+    out->bus_bytes += ly->bus_bytes + sum.misses * c->d * 4;
   }
-  *out = (struct attention_stats){ .device_bytes = device, .host_bytes = host, .chosen = chosen, .misses = misses,
-                                   .bus_bytes = f->bus_bytes + misses * c->d * 4 };
+  return LRQK_OK;
+}
+
+static enum lrqk_status lrqk_heads(struct attention *a, uint32_t layer, struct lrqk_head_stats *out) {
+  struct lrqk *f = (struct lrqk *)a;
+  struct lrqk_layer *ly = &f->layers[layer];
+  uint32_t hk = a->core.hk, share = f->actives.share;
+  for (uint32_t h = 0; ly->sparse && h < hk; h++) {
+    struct active_count sum;
+    TRY(active_counts(&ly->active, &f->actives, h * share, share, &sum));
+    out[h].chosen = sum.chosen;
+    out[h].misses = sum.misses;
+    out[h].bus_bytes = ly->bus_bytes * (h + 1) / hk - ly->bus_bytes * h / hk + sum.misses * a->core.d * 4;
+  }
+  return LRQK_OK;
+}
+
+static enum lrqk_status lrqk_chosen(struct attention *a, uint32_t layer, uint32_t head, uint32_t *tokens, size_t cap, size_t *n) {
+  struct lrqk *f = (struct lrqk *)a;
+  uint32_t share = f->actives.share;
+  *n = f->layers[layer].sparse ? (size_t)share * f->count : 0;
+  for (uint32_t i = 0; i < share && *n && (size_t)i * f->count < cap; i++) {
+    size_t at = (size_t)i * f->count, most = cap - at < f->count ? cap - at : f->count;
+    TRY(active_list(&f->layers[layer].active, &f->actives, f->now, head * share + i, (uint32_t)most, tokens + at));
+  }
   return LRQK_OK;
 }
 
@@ -404,5 +425,5 @@ const struct attention_ops attention_lrqk = {
   .name = "lrqk", .size = sizeof(struct lrqk), .init = lrqk_init, .destroy = lrqk_destroy, .mark = lrqk_mark,
   .prefill_begin = lrqk_prefill_begin, .prefill = lrqk_prefill, .prefill_end = lrqk_prefill_end, .cut = lrqk_cut, .state = lrqk_state, .rows = lrqk_rows,
   .adopt = lrqk_adopt, .step = lrqk_step,
-  .decode = lrqk_decode, .stats = lrqk_stats, .verify = lrqk_verify,
+  .decode = lrqk_decode, .stats = lrqk_stats, .heads = lrqk_heads, .chosen = lrqk_chosen, .verify = lrqk_verify,
 };

@@ -70,8 +70,18 @@ static enum lrqk_status offload_stats(struct attention *a, struct attention_stat
   return LRQK_OK;
 }
 
+static enum lrqk_status offload_heads(struct attention *a, uint32_t layer, struct lrqk_head_stats *out) {
+  const struct attn_core *c = &a->core;
+  uint32_t layers = 0;
+  for (uint32_t i = 0; i < c->hp->n_layers; i++) layers += !layer_is_windowed(c->hp, i);
+  if (layer_is_windowed(c->hp, layer)) return LRQK_OK;
+  for (uint32_t h = 0; h < c->hk; h++) out[h].bus_bytes = ((struct offload *)a)->bus_bytes / layers / c->hk;
+  return LRQK_OK;
+}
+
 const struct attention_ops attention_offload = {
   .name = "offload", .size = sizeof(struct offload), .init = offload_init, .destroy = offload_destroy, .rows = offload_rows, .adopt = offload_adopt,
   .state = offload_state,
   .prefill_begin = offload_prefill_begin, .prefill = offload_prefill, .decode = offload_decode, .stats = offload_stats,
+  .heads = offload_heads,
 };

@@ -48,6 +48,25 @@ void active_update(const struct active *a, const struct active_shape *s, int now
   }
 }
 
+enum lrqk_status active_counts(const struct active *a, const struct active_shape *s, uint32_t list, uint32_t n, struct active_count *sum) {
+  *sum = (struct active_count){ 0 };
+  for (uint32_t end = list + n; list < end; list += 64) {
+    uint32_t m = min_u32(end - list, 64), stat[64][2];
+    TRY(device_read(s->dev, stat, (struct view){ a->stat.buf, a->stat.offset + list * 8, m * 8 }, m * 8));
+    for (uint32_t i = 0; i < m; i++) {
+      sum->chosen += stat[i][0];
+      sum->misses += stat[i][1];
+    }
+  }
+  return LRQK_OK;
+}
+
+enum lrqk_status active_list(const struct active *a, const struct active_shape *s, int now, uint32_t list, uint32_t n, uint32_t *tokens) {
+  const struct view *v = &a->list[now];
+  uint64_t bytes = (uint64_t)n * 4;
+  return device_read(s->dev, tokens, (struct view){ v->buf, v->offset + (uint64_t)list * s->stride * 4, bytes }, bytes);
+}
+
 static uint64_t count_differing(const unsigned char *x, const unsigned char *y, size_t n) {
   uint64_t sum = 0;
   if (memcmp(x, y, n)) for (size_t i = 0; i < n; i++) sum += x[i] != y[i];

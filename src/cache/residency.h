@@ -32,6 +32,11 @@ void active_fill_ring(const struct active *a, const struct active_shape *s, cons
 /* list[now] has this step's tokens: finds their slots, fetches what is missing from the host rows (n tokens of them are
  * candidates). */
 void active_update(const struct active *a, const struct active_shape *s, int now, const struct kv_rows *host, uint32_t n);
+/* Rows chosen and missed since the session was opened, in n lists from `list` on. */
+struct active_count { uint64_t chosen, misses; };
+enum lrqk_status active_counts(const struct active *a, const struct active_shape *s, uint32_t list, uint32_t n, struct active_count *sum);
+/* The first n tokens of a list. */
+enum lrqk_status active_list(const struct active *a, const struct active_shape *s, int now, uint32_t list, uint32_t n, uint32_t *tokens);
 /* Adds the bytes of rows on the device that differ from the host's: count tokens of list[now], ring of a text of l. */
 enum lrqk_status active_verify(const struct active *a, const struct active_shape *s, int now, uint32_t count, uint32_t l,
                                const struct kv_rows *host, uint64_t *differing);

@@ -14,6 +14,7 @@ struct profiler {
   struct lrqk_cache_options cache;
   struct profile_log log;
   struct profile_head head;
+  struct profile_heads heads;
   int32_t *ids;
   size_t n_ids;
   double *plain, *stamped;       /* [decode] milliseconds of tokens without timestamps and with */
@@ -52,6 +53,7 @@ static int decode_one(struct profiler *p, size_t i) {
   bool stamped = i % (size_t)p->o->every == 0;
   struct lrqk_cache_stats was, now;
   int code = stamped ? (int)lrqk_session_stats(p->w.session, &was) : 0;
+  if (!code && stamped) code = profile_heads_before(&p->heads, p->w.session);
   double t = ui_now();
   if (!code) code = (int)lrqk_session_decode(p->w.session, p->ids[(size_t)p->o->prefill + i]);
   double ms = (ui_now() - t) * 1e3;
@@ -63,6 +65,7 @@ static int decode_one(struct profiler *p, size_t i) {
   if (i) p->stamped[p->n_stamped++] = ms;   /* the first token builds what the driver leaves until then */
   p->head.stamped++;
   code = (int)lrqk_session_stats(p->w.session, &now);
+  if (!code) code = profile_heads_after(&p->heads, p->u, p->w.session, (uint64_t)p->o->prefill + i, p->o->by_head);
   return code ? code : add_counter(p, &was, &now);
 }
 
@@ -74,6 +77,7 @@ static int measure(struct profiler *p) {
   p->head.prefill_ms = (ui_now() - t) * 1e3;
   ui_clear(p->u);
   for (size_t i = 0; i < (size_t)p->o->decode && !code; i++) code = ui_interrupted() ? LRQK_INTERRUPTED : decode_one(p, i);
+  if (!code) code = profile_heads_end(&p->heads, p->w.session);
   if (!code && p->log.failed) code = ui_fail(p->u, LRQK_MEMORY, "out of memory for %zu events", p->log.n);
   p->head.plain_ms = median(p->plain, p->n_plain);
   p->head.stamped_ms = median(p->stamped, p->n_stamped);
@@ -100,10 +104,13 @@ static int report(struct profiler *p) {
   struct profile_row *rows = profile_rows(&p->log, &p->head.ceilings, o->by_layer, &n);
   if (!rows) return ui_fail(p->u, LRQK_MEMORY, "out of memory for the figures of %zu events", p->log.n);
   struct text t = {0};
-  if (o->json) profile_json(&t, &p->head, rows, n, o->by_layer);
+  if (o->json) profile_json(&t, &p->head, rows, n, o->by_layer, &p->heads, o->by_head);
   else if (o->csv) profile_csv(&t, rows, n, o->by_layer);
   else if (o->folded) profile_folded(&t, rows, n);
-  else profile_table(&t, &p->head, rows, n, o->by_layer);
+  else {
+    profile_table(&t, &p->head, rows, n, o->by_layer);
+    if (o->by_head) profile_heads_table(&t, &p->heads, p->head.decode);
+  }
   profile_rows_free(rows, n);
   int code = o->trace ? write_trace(p) : 0;
   if (code) {
@@ -136,6 +143,7 @@ static int prepare(struct profiler *p) {
   ui_clear(p->u);
   if (!code) code = (int)lrqk_engine_ceilings(p->w.engine, &p->head.ceilings);
   if (!code) code = work_session(p->u, &p->w, &p->cache, (uint32_t)(o->prefill + o->decode));
+  if (!code) code = profile_heads_open(&p->heads, p->u, &p->w.info, (uint64_t)(o->prefill + o->decode), &p->cache);
   if (code) return code;
   p->plain = calloc((size_t)o->decode, sizeof *p->plain);
   p->stamped = calloc((size_t)o->decode, sizeof *p->stamped);
@@ -157,6 +165,7 @@ int cmd_profile(struct ui *u, const struct options *o) {
   if (!code) code = measure(&p);
   if (!code) code = report(&p);
   profile_log_free(&p.log);
+  profile_heads_free(&p.heads);
   lrqk_free(p.ids);
   free(p.plain);
   free(p.stamped);

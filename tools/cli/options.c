@@ -70,6 +70,8 @@ static const struct option {
   {"serial", NULL, NULL, FLAG, AT(serial), 0, 0, NULL, NULL,
    "mode gpu-serial: a barrier after every kernel, so that none overlap; another program\nthan the one that runs otherwise", CMD_PROFILE},
   {"per-layer", NULL, NULL, FLAG, AT(by_layer), 0, 0, NULL, NULL, "a row for every layer", CMD_PROFILE},
+  {"per-head", NULL, NULL, FLAG, AT(by_head), 0, 0, NULL, NULL,
+   "hits, misses and bytes over the bus of every KV head in every layer (JSON: over time,\nand where in the text the chosen tokens lie)", CMD_PROFILE},
   {"trace", NULL, NULL, STRING, AT(trace), 0, 0, "FILE", NULL, "write a timeline as Chrome trace JSON, for ui.perfetto.dev", CMD_PROFILE},
   {"csv", NULL, NULL, FLAG, AT(csv), 0, 0, NULL, NULL, "the table as CSV", CMD_PROFILE},
   {"folded", NULL, NULL, FLAG, AT(folded), 0, 0, NULL, NULL, "microseconds of each phase;stage;kernel, as flame graphs are made from", CMD_PROFILE},

@@ -36,7 +36,7 @@ struct options {
   const char *output, *trace;
   int64_t predict, ctx, top_k, repeat_last, seed, top, chunks, prefill, decode, samples, depths, reps, layers, every;
   double temp, top_p, min_p, repeat_penalty;
-  bool json, ignore_eos, special, raw, truncate, no_bos, to_text, verbose, debug, quiet, print, serial, by_layer, csv, folded;
+  bool json, ignore_eos, special, raw, truncate, no_bos, to_text, verbose, debug, quiet, print, serial, by_layer, by_head, csv, folded;
   /* the options that lrqk_cache_set knows, in the order given; number suffixes are resolved */
   struct { const char *key; char value[64]; } cache[MAX_CACHE_OPTIONS];
   size_t n_cache;

@@ -1,5 +1,5 @@
 /* profile.h - what `lrqk profile` gathers (cmd_profile.c) and how it is shown: rows of figures (profile_rows.c) and a
- * timeline (profile_trace.c). */
+ * timeline (profile_trace.c), counters of the KV heads (profile_heads.c). */
 #ifndef CLI_PROFILE_H
 #define CLI_PROFILE_H
 
@@ -41,13 +41,40 @@ struct profile_head {
   uint64_t clock_error_ns;                   /* the largest */
 };
 
+/* What the KV heads did: in all decoded tokens, and in samples of them (tokens that are timed).  Arrays are [layers][heads]. */
+enum { PROFILE_SAMPLES = 64, PROFILE_BUCKETS = 64 };
+struct profile_sample {
+  uint64_t token;
+  struct lrqk_head_stats *head;  /* of this token alone */
+  uint32_t *active;              /* [layers][heads][PROFILE_BUCKETS] tokens chosen in each equal part of the text; zeros unless they were asked for */
+};
+struct profile_heads {
+  uint32_t layers, heads;
+  struct lrqk_head_stats *total, *was;
+  struct profile_sample sample[PROFILE_SAMPLES];
+  size_t n_samples, seen, stride;
+  uint64_t bucket_tokens;
+  uint32_t *chosen;
+  size_t cap_chosen;
+};
+int profile_heads_open(struct profile_heads *h, struct ui *u, const struct lrqk_model_info *m, uint64_t tokens, const struct lrqk_cache_options *o);
+void profile_heads_free(struct profile_heads *h);
+int profile_heads_before(struct profile_heads *h, lrqk_session *s);   /* a token that is sampled */
+int profile_heads_after(struct profile_heads *h, struct ui *u, lrqk_session *s, uint64_t token, bool chosen);
+int profile_heads_end(struct profile_heads *h, lrqk_session *s);      /* after all tokens */
+double profile_hit_rate(const struct lrqk_head_stats *s);             /* NAN: it has no meaning */
+void profile_heads_table(struct text *t, const struct profile_heads *h, uint64_t decoded);
+void profile_heads_json(struct text *t, const struct profile_heads *h, uint64_t decoded, bool samples);   /* fields of an object */
+
 /* *rows is malloc'ed, longest first within a phase; NULL: out of memory. */
 struct profile_row *profile_rows(const struct profile_log *l, const struct lrqk_ceilings *c, bool by_layer, size_t *n);
 void profile_rows_free(struct profile_row *rows, size_t n);
 
 void profile_table(struct text *t, const struct profile_head *h, const struct profile_row *rows, size_t n, bool by_layer);
 void profile_csv(struct text *t, const struct profile_row *rows, size_t n, bool by_layer);
-void profile_json(struct text *t, const struct profile_head *h, const struct profile_row *rows, size_t n, bool by_layer);
+/* by_head: samples too */
+void profile_json(struct text *t, const struct profile_head *h, const struct profile_row *rows, size_t n, bool by_layer,
+                  const struct profile_heads *heads, bool by_head);
 void profile_folded(struct text *t, const struct profile_row *rows, size_t n);   /* phase;stage;kernel microseconds */
 
 /* Chrome trace events, as ui.perfetto.dev and chrome://tracing read them. */

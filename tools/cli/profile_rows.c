@@ -178,7 +178,8 @@ static void json_row(struct text *t, const struct profile_row *r, bool by_layer)
   json_close(t, '}');
 }
 
-void profile_json(struct text *t, const struct profile_head *h, const struct profile_row *rows, size_t n, bool by_layer) {
+void profile_json(struct text *t, const struct profile_head *h, const struct profile_row *rows, size_t n, bool by_layer,
+                  const struct profile_heads *heads, bool by_head) {
   json_open(t, '{');
   json_field_uint(t, "schema", PROFILE_SCHEMA);
   json_field_string(t, "model", h->file);
@@ -208,6 +209,7 @@ void profile_json(struct text *t, const struct profile_head *h, const struct pro
   json_open(t, '[');
   for (size_t i = 0; i < n; i++) json_row(t, &rows[i], by_layer);
   json_close(t, ']');
+  profile_heads_json(t, heads, h->decode, by_head);
   json_close(t, '}');
 }
 
