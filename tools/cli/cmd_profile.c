@@ -98,25 +98,32 @@ static int write_trace(struct profiler *p) {
   return code;
 }
 
+static int gather(struct profiler *p, struct profile_tables *t) {
+  const struct lrqk_ceilings *c = &p->head.ceilings;
+  *t = (struct profile_tables){.heads = &p->heads, .by_layer = p->o->by_layer, .by_head = p->o->by_head};
+  if (profile_rows(&t->kernels, &p->log, c, p->o->by_layer ? PER_LAYER : PER_KERNEL) && profile_rows(&t->stages, &p->log, c, PER_STAGE) &&
+      profile_rows(&t->phases, &p->log, c, PER_PHASE)) return 0;
+  return ui_fail(p->u, LRQK_MEMORY, "out of memory for the figures of %zu events", p->log.n);
+}
+
+static void free_tables(struct profile_tables *t) {
+  profile_rows_free(&t->kernels);
+  profile_rows_free(&t->stages);
+  profile_rows_free(&t->phases);
+}
+
 static int report(struct profiler *p) {
   const struct options *o = p->o;
-  size_t n;
-  struct profile_row *rows = profile_rows(&p->log, &p->head.ceilings, o->by_layer, &n);
-  if (!rows) return ui_fail(p->u, LRQK_MEMORY, "out of memory for the figures of %zu events", p->log.n);
+  struct profile_tables tables;
   struct text t = {0};
-  if (o->json) profile_json(&t, &p->head, rows, n, o->by_layer, &p->heads, o->by_head);
-  else if (o->csv) profile_csv(&t, rows, n, o->by_layer);
-  else if (o->folded) profile_folded(&t, rows, n);
-  else {
-    profile_table(&t, &p->head, rows, n, o->by_layer);
-    if (o->by_head) profile_heads_table(&t, &p->heads, p->head.decode);
-  }
-  profile_rows_free(rows, n);
-  int code = o->trace ? write_trace(p) : 0;
-  if (code) {
-    text_free(&t);
-    return code;
-  }
+  int code = gather(p, &tables);
+  if (!code && o->trace) code = write_trace(p);
+  if (!code && o->json) profile_json(&t, &p->head, &tables);
+  else if (!code && o->csv) profile_csv(&t, &tables);
+  else if (!code && o->folded) profile_folded(&t, &tables);
+  else if (!code) profile_table(&t, &p->head, &tables);
+  free_tables(&tables);
+  if (code) return code;
   return o->json ? out_json(p->u, &t) : out_text(p->u, &t);
 }
 

@@ -52,6 +52,14 @@ const struct command commands[] = {
    "\n"
    "  lrqk profile -m model.gguf -f book.txt --prefill 512 --decode 32 --trace trace.json   (for ui.perfetto.dev)\n"
    "  lrqk profile -m model.gguf -f book.txt --folded | flamegraph.pl > profile.svg", cmd_profile},
+  {"profile-diff", CMD_DIFF, "show what is slower or faster in a second profile", "A.json B.json [--threshold PCT] [--json]",
+   "`lrqk profile diff` is the same. Compares two files of `lrqk profile --json`, phase by phase, stage by stage and kernel by\n"
+   "kernel. What is compared is the time that one decoded token takes in it, or in a prefill one layer; the medians, and how far\n"
+   "the times of A and of B spread (10th to 90th percentile). Times that overlap are within the spread, whatever the medians.\n"
+   "\n"
+   "  lrqk profile -m model.gguf -f book.txt --json > before.json\n"
+   "  lrqk profile -m model.gguf -f book.txt --json > after.json     (another build, policy or device)\n"
+   "  lrqk profile diff before.json after.json", cmd_profile_diff},
   {"inspect", CMD_INSPECT, "show what is in a model file", "MODEL [FLAGS]", NULL, cmd_inspect},
   {"devices", CMD_DEVICES, "list the devices", "[-v] [--json]",
    "In the order in which they are preferred; --device takes the number, or a part of the name.", cmd_devices},
@@ -88,14 +96,21 @@ static int missing_command(void) {
 
 static const char version[] = "lrqk " LRQK_VERSION "\n";
 
+/* `profile diff`, two words for the eye, is profile-diff. */
+static bool is_diff(int argc, char **argv, int i) { return argc > i + 1 && !strcmp(argv[i], "profile") && !strcmp(argv[i + 1], "diff"); }
+
 static int run(struct ui *u, int argc, char **argv) {
   const char *first = argv[1];
   int skip = 2;
   if (!strcmp(first, "--version") || !strcmp(first, "version")) return out_bytes(u, version, sizeof version - 1);
   if (!strcmp(first, "--help") || !strcmp(first, "-h")) return help(u, NULL);
-  if (!strcmp(first, "help")) return help(u, argc > 2 ? argv[2] : NULL);
+  if (!strcmp(first, "help")) return help(u, is_diff(argc, argv, 2) ? "profile-diff" : argc > 2 ? argv[2] : NULL);
   if (!strcmp(first, "completions")) return pages_completions(u, argc > 2 ? argv[2] : NULL);
   if (!strcmp(first, "pages")) return pages_manual(u, argc > 2 ? argv[2] : NULL);   /* for the build */
+  if (is_diff(argc, argv, 1)) {
+    first = "profile-diff";
+    skip = 3;
+  }
   const struct command *c = command_find(first);
   if (!c && first[0] == '-') {
     c = command_find("run");

@@ -28,7 +28,7 @@ static const struct option {
   unsigned cmds;
 } table[] = {
   {"model", NULL, "m", STRING, AT(model), 0, 0, "FILE", NULL,
-   "the GGUF model (the first word without a dash works too)", CMD_ALL & ~CMD_DEVICES},
+   "the GGUF model (the first word without a dash works too)", CMD_ALL & ~(CMD_DEVICES | CMD_DIFF)},
   {"prompt", NULL, "p", STRING, AT(prompt), 0, 0, "TEXT", NULL, "the prompt; goes below the text of --file or of a pipe", CMD_RUN},
   {"prompt", NULL, "p", STRING, AT(prompt), 0, 0, "TEXT", NULL, "the text", CMD_TOKENIZE | CMD_LOGITS},
   {"tokens", NULL, NULL, STRING, AT(tokens), 0, 0, "IDS", NULL, "token ids instead of a text, such as 1,2,3", CMD_LOGITS},
@@ -75,6 +75,7 @@ static const struct option {
   {"trace", NULL, NULL, STRING, AT(trace), 0, 0, "FILE", NULL, "write a timeline as Chrome trace JSON, for ui.perfetto.dev", CMD_PROFILE},
   {"csv", NULL, NULL, FLAG, AT(csv), 0, 0, NULL, NULL, "the table as CSV", CMD_PROFILE},
   {"folded", NULL, NULL, FLAG, AT(folded), 0, 0, NULL, NULL, "microseconds of each phase;stage;kernel, as flame graphs are made from", CMD_PROFILE},
+  {"threshold", NULL, NULL, REAL, AT(threshold), 0, 1e6, "PCT", "10", "exit 8 if something is slower by more than this, in percent, and its spread", CMD_DIFF},
   {"policies", NULL, NULL, STRING, AT(policies), 0, 0, "LIST", "full,offload,lrqk",
    "policies, each NAME or NAME:KEY=VALUE,KEY=VALUE...", CMD_COMPARE},
   {"policies", NULL, NULL, STRING, AT(policies), 0, 0, "LIST", "full,lrqk", "policies, each NAME or NAME:KEY=VALUE,KEY=VALUE...", CMD_EVAL},
@@ -365,6 +366,7 @@ static void set_defaults(struct options *o, const struct command *c) {
                         .prefill = c->bit == CMD_PROFILE ? 512 : 1024,
                         .decode = c->bit == CMD_PROFILE ? 32 : 128,
                         .every = 8,
+                        .threshold = 10,
                         .policies = c->bit == CMD_EVAL ? "full,lrqk" : "full,offload,lrqk",
                         .length = "1024",
                         .samples = 1,
@@ -394,7 +396,9 @@ static int parse(struct options *o, const struct command *c, int argc, char **ar
       code = one_flag(o, c, argc, argv, &i, u);
     } else if (c->bit == CMD_EVAL && !o->task) {
       o->task = word;
-    } else if (positional || c->bit == CMD_DEVICES) {
+    } else if (c->bit == CMD_DIFF && !o->after) {
+      *(o->before ? &o->after : &o->before) = word;
+    } else if (positional || (c->bit & (CMD_DEVICES | CMD_DIFF))) {
       code = ui_fail(u, LRQK_USAGE, "unexpected argument \"%s\"", word);
     } else {
       positional = word;
@@ -419,7 +423,7 @@ int options_parse(struct options *o, const struct command *c, int argc, char **a
   u->quiet = o->quiet;
   u->verbose = o->verbose || o->debug;
   u->debug = o->debug;
-  if (code || o->help || c->bit == CMD_DEVICES || (o->print && !o->model)) return code;
+  if (code || o->help || (c->bit & (CMD_DEVICES | CMD_DIFF)) || (o->print && !o->model)) return code;
   if (!o->model) {
     code = ui_fail(u, LRQK_USAGE, "no model: give one with -m FILE");
     if (c->bit & CMD_RUN) ui_hint(u, "LRQK_MODEL in the environment works too");

@@ -12,7 +12,7 @@
 
 enum {
   CMD_RUN = 1, CMD_TOKENIZE = 2, CMD_LOGITS = 4, CMD_PERPLEXITY = 8, CMD_COMPARE = 16, CMD_INSPECT = 32, CMD_DEVICES = 64,
-  CMD_EVAL = 128, CMD_BENCH = 256, CMD_PROFILE = 512, CMD_ALL = 1023
+  CMD_EVAL = 128, CMD_BENCH = 256, CMD_PROFILE = 512, CMD_DIFF = 1024, CMD_ALL = 2047
 };
 
 struct options;
@@ -33,9 +33,9 @@ struct options {
   const struct command *command;
   bool help;
   const char *model, *session, *prompt, *file, *system, *chat_template, *tokens, *policies, *device, *task, *length, *out, *gen, *depth, *fill;
-  const char *output, *trace;
+  const char *output, *trace, *before, *after;
   int64_t predict, ctx, top_k, repeat_last, seed, top, chunks, prefill, decode, samples, depths, reps, layers, every;
-  double temp, top_p, min_p, repeat_penalty;
+  double temp, top_p, min_p, repeat_penalty, threshold;
   bool json, ignore_eos, special, raw, truncate, no_bos, to_text, verbose, debug, quiet, print, serial, by_layer, by_head, csv, folded;
   /* the options that lrqk_cache_set knows, in the order given; number suffixes are resolved */
   struct { const char *key; char value[64]; } cache[MAX_CACHE_OPTIONS];

@@ -3,9 +3,8 @@
 #ifndef CLI_PROFILE_H
 #define CLI_PROFILE_H
 
+#include "profile_read.h"   /* PROFILE_SCHEMA */
 #include "work.h"
-
-enum { PROFILE_SCHEMA = 1 };   /* raised when a field of the JSON changes its meaning or goes */
 
 /* Counters after a token whose kernels were timed. */
 struct profile_counter { uint64_t at_ns, kv_bytes, bus_bytes; double hit_rate; };
@@ -20,13 +19,20 @@ struct profile_log {
 void profile_log_add(void *log, const struct lrqk_profile_event *e);   /* an lrqk_profile_fn */
 void profile_log_free(struct profile_log *l);
 
-/* All calls of one kernel in one stage and phase, of one layer where rows are by layer. */
+/* What a row sums: the calls of a kernel in one stage and phase, those in one layer too, all of a stage, all of a phase. */
+enum profile_level { PER_KERNEL, PER_LAYER, PER_STAGE, PER_PHASE };
+
 struct profile_row {
   enum lrqk_phase phase;
-  const char *stage, *name, *bound;   /* bound: "memory", "compute", "bus" or "launch" */
+  const char *stage, *name, *bound;   /* bound: "memory", "compute", "bus" or "launch"; stage and name: "" where all are summed */
   int32_t layer;
   size_t calls;
   double *us, total_us, p50_us, p95_us;   /* us: [calls], ascending */
+  /* Sums of alike stretches, whose spread says what a difference between two profiles is worth: [units] of timed tokens
+   * (decode) or of layers (prefill; a row without layers has one, its total), ascending, with quantiles .1, .5 and .9. */
+  double *unit_ms, low_ms, mid_ms, high_ms;
+  size_t units;
+  int64_t unit;                       /* the token or layer of the last one; while summing */
   double device_bytes, bus_bytes, flops;
   double share, gb_per_s, gflop_per_s, ceiling;   /* of the phase's time; ceiling: the time that the bound allows, of the time taken */
 };
@@ -66,16 +72,24 @@ double profile_hit_rate(const struct lrqk_head_stats *s);             /* NAN: it
 void profile_heads_table(struct text *t, const struct profile_heads *h, uint64_t decoded);
 void profile_heads_json(struct text *t, const struct profile_heads *h, uint64_t decoded, bool samples);   /* fields of an object */
 
-/* *rows is malloc'ed, longest first within a phase; NULL: out of memory. */
-struct profile_row *profile_rows(const struct profile_log *l, const struct lrqk_ceilings *c, bool by_layer, size_t *n);
-void profile_rows_free(struct profile_row *rows, size_t n);
+struct profile_rows { struct profile_row *row; size_t n; };   /* longest first within a phase */
 
-void profile_table(struct text *t, const struct profile_head *h, const struct profile_row *rows, size_t n, bool by_layer);
-void profile_csv(struct text *t, const struct profile_row *rows, size_t n, bool by_layer);
-/* by_head: samples too */
-void profile_json(struct text *t, const struct profile_head *h, const struct profile_row *rows, size_t n, bool by_layer,
-                  const struct profile_heads *heads, bool by_head);
-void profile_folded(struct text *t, const struct profile_row *rows, size_t n);   /* phase;stage;kernel microseconds */
+/* What is shown of a profile; kernels are by layer where by_layer says so. */
+struct profile_tables {
+  struct profile_rows kernels, stages, phases;
+  const struct profile_heads *heads;
+  bool by_layer, by_head;   /* by_head: the heads too */
+};
+
+/* False: out of memory. */
+bool profile_rows(struct profile_rows *out, const struct profile_log *l, const struct lrqk_ceilings *c, enum profile_level level);
+void profile_rows_free(struct profile_rows *rows);
+
+const char *profile_phase(enum lrqk_phase p);   /* "prefill" or "decode" */
+void profile_table(struct text *t, const struct profile_head *h, const struct profile_tables *p);
+void profile_csv(struct text *t, const struct profile_tables *p);
+void profile_json(struct text *t, const struct profile_head *h, const struct profile_tables *p);
+void profile_folded(struct text *t, const struct profile_tables *p);   /* phase;stage;kernel microseconds */
 
 /* Chrome trace events, as ui.perfetto.dev and chrome://tracing read them. */
 void profile_trace(struct text *t, const struct profile_head *h, const struct profile_log *l);

@@ -36,18 +36,19 @@ static int longest_first(const void *a, const void *b) {
   return (x->total_us < y->total_us) - (x->total_us > y->total_us);
 }
 
-static struct profile_row *row_of(struct profile_row *rows, size_t *n, const struct lrqk_profile_event *e, bool by_layer) {
-  int32_t layer = by_layer ? e->layer : -1;
-  for (size_t i = 0; i < *n; i++) {
-    struct profile_row *r = &rows[i];
-    if (r->phase == e->phase && r->layer == layer && !strcmp(r->stage, e->stage) && !strcmp(r->name, e->name)) return r;
+static struct profile_row *row_of(struct profile_rows *rows, const struct lrqk_profile_event *e, enum profile_level level) {
+  int32_t layer = level == PER_LAYER ? e->layer : -1;
+  const char *stage = level == PER_PHASE ? "" : e->stage, *name = level >= PER_STAGE ? "" : e->name;
+  for (size_t i = 0; i < rows->n; i++) {
+    struct profile_row *r = &rows->row[i];
+    if (r->phase == e->phase && r->layer == layer && !strcmp(r->stage, stage) && !strcmp(r->name, name)) return r;
   }
-  rows[*n] = (struct profile_row){.phase = e->phase, .stage = e->stage, .name = e->name, .layer = layer};
-  return &rows[(*n)++];
+  rows->row[rows->n] = (struct profile_row){.phase = e->phase, .stage = stage, .name = name, .layer = layer};
+  return &rows->row[rows->n++];
 }
 
-/* The value below which a part of the calls lie. */
-static double quantile(const struct profile_row *r, double part) { return r->us[(size_t)ceil(part * (double)r->calls) - 1]; }
+/* The value that a part of n ascending ones do not go beyond. */
+static double quantile(const double *x, size_t n, double part) { return x[(size_t)ceil(part * (double)n) - 1]; }
 
 /* Which of the ceilings needs most of the time, as a roofline has it: bytes, arithmetic, the bus, or starting the kernel. */
 static void find_bound(struct profile_row *r, const struct lrqk_ceilings *c) {
@@ -63,56 +64,75 @@ static void find_bound(struct profile_row *r, const struct lrqk_ceilings *c) {
 
 static void finish_row(struct profile_row *r, const struct lrqk_ceilings *c) {
   qsort(r->us, r->calls, sizeof *r->us, ascending);
-  r->p50_us = quantile(r, 0.5);
-  r->p95_us = quantile(r, 0.95);
+  r->p50_us = quantile(r->us, r->calls, 0.5);
+  r->p95_us = quantile(r->us, r->calls, 0.95);
+  if (!r->units) r->unit_ms[r->units++] = r->total_us / 1e3;
+  qsort(r->unit_ms, r->units, sizeof *r->unit_ms, ascending);
+  r->low_ms = quantile(r->unit_ms, r->units, 0.1);
+  r->mid_ms = quantile(r->unit_ms, r->units, 0.5);
+  r->high_ms = quantile(r->unit_ms, r->units, 0.9);
   r->gb_per_s = (r->device_bytes + r->bus_bytes) / r->total_us / 1e3;
   r->gflop_per_s = r->flops / r->total_us / 1e3;
   find_bound(r, c);
 }
 
-struct profile_row *profile_rows(const struct profile_log *l, const struct lrqk_ceilings *c, bool by_layer, size_t *n) {
-  struct profile_row *rows = calloc(l->n + 1, sizeof *rows);
+static void add_call(struct profile_row *r, const struct lrqk_profile_event *e) {
+  double us = (double)(e->end_ns - e->begin_ns) / 1e3;
+  int64_t unit = e->phase == LRQK_PHASE_DECODE ? (int64_t)e->token : e->layer;
+  r->us[r->calls++] = us;
+  r->total_us += us;
+  r->device_bytes += (double)e->device_bytes;
+  r->bus_bytes += (double)e->bus_bytes;
+  r->flops += e->flops;
+  if (unit < 0) return;
+  if (!r->units || unit != r->unit) r->unit_ms[r->units++] = 0;
+  r->unit = unit;
+  r->unit_ms[r->units - 1] += us / 1e3;
+}
+
+bool profile_rows(struct profile_rows *out, const struct profile_log *l, const struct lrqk_ceilings *c, enum profile_level level) {
   double phase_us[3] = {0};
-  bool ok = rows != NULL;
-  *n = 0;
+  bool ok = (out->row = calloc(l->n + 1, sizeof *out->row)) != NULL;
+  out->n = 0;
   for (size_t i = 0; ok && i < l->n; i++)
-    if (!l->event[i].host) row_of(rows, n, &l->event[i], by_layer)->calls++;
-  for (size_t i = 0; ok && i < *n; i++) {
-    ok = (rows[i].us = malloc(rows[i].calls * sizeof *rows[i].us)) != NULL;
-    rows[i].calls = 0;
+    if (!l->event[i].host) row_of(out, &l->event[i], level)->calls++;
+  for (size_t i = 0; ok && i < out->n; i++) {
+    struct profile_row *r = &out->row[i];
+    r->us = malloc(r->calls * sizeof *r->us);
+    r->unit_ms = malloc(r->calls * sizeof *r->unit_ms);
+    ok = r->us && r->unit_ms;
+    r->calls = 0;
   }
   for (size_t i = 0; ok && i < l->n; i++) {
     const struct lrqk_profile_event *e = &l->event[i];
     if (e->host) continue;
-    struct profile_row *r = row_of(rows, n, e, by_layer);
-    double us = (double)(e->end_ns - e->begin_ns) / 1e3;
-    r->us[r->calls++] = us;
-    r->total_us += us;
-    phase_us[e->phase] += us;
-    r->device_bytes += (double)e->device_bytes;
-    r->bus_bytes += (double)e->bus_bytes;
-    r->flops += e->flops;
+    add_call(row_of(out, e, level), e);
+    phase_us[e->phase] += (double)(e->end_ns - e->begin_ns) / 1e3;
   }
   if (!ok) {
-    profile_rows_free(rows, *n);
-    return NULL;
+    profile_rows_free(out);
+    return false;
   }
-  for (size_t i = 0; i < *n; i++) {
-    finish_row(&rows[i], c);
-    rows[i].share = rows[i].total_us / phase_us[rows[i].phase];
+  for (size_t i = 0; i < out->n; i++) {
+    finish_row(&out->row[i], c);
+    out->row[i].share = out->row[i].total_us / phase_us[out->row[i].phase];
   }
-  qsort(rows, *n, sizeof *rows, longest_first);
-  return rows;
+  qsort(out->row, out->n, sizeof *out->row, longest_first);
+  return true;
 }
 
-void profile_rows_free(struct profile_row *rows, size_t n) {
-  for (size_t i = 0; rows && i < n; i++) free(rows[i].us);
-  free(rows);
+void profile_rows_free(struct profile_rows *rows) {
+  for (size_t i = 0; i < rows->n; i++) {
+    free(rows->row[i].us);
+    free(rows->row[i].unit_ms);
+  }
+  free(rows->row);
+  *rows = (struct profile_rows){0};
 }
 
 /* ---- forms -------------------------------------------------------------------------------------------------- */
 
-static const char *phase_name(enum lrqk_phase p) { return p == LRQK_PHASE_DECODE ? "decode" : "prefill"; }
+const char *profile_phase(enum lrqk_phase p) { return p == LRQK_PHASE_DECODE ? "decode" : "prefill"; }
 
 static void table_line(struct text *t, const struct profile_row *r, bool by_layer) {
   if (by_layer) text_printf(t, "%5d  ", (int)r->layer);
@@ -120,7 +140,10 @@ static void table_line(struct text *t, const struct profile_row *r, bool by_laye
               100 * r->share, r->total_us / (double)r->calls, r->p50_us, r->p95_us, r->gb_per_s, r->gflop_per_s, 100 * r->ceiling, r->bound);
 }
 
-void profile_table(struct text *t, const struct profile_head *h, const struct profile_row *rows, size_t n, bool by_layer) {
+void profile_table(struct text *t, const struct profile_head *h, const struct profile_tables *p) {
+  const struct profile_row *rows = p->kernels.row;
+  size_t n = p->kernels.n;
+  bool by_layer = p->by_layer;
   const struct lrqk_ceilings *c = &h->ceilings;
   text_printf(t, "%s: %s, %s\npolicy %s, mode %s; ceilings: memory %.2f GB/s, bus %.2f GB/s, %.1f GFLOP/s, %.1f us for an empty dispatch\n",
               h->file, h->device.backend, h->device.name, h->policy, h->mode, c->device_gb_per_s, c->bus_gb_per_s, c->gflop_per_s, c->empty_us);
@@ -143,13 +166,16 @@ void profile_table(struct text *t, const struct profile_head *h, const struct pr
     text_printf(t, "\na token with timestamps takes %.2f ms, one without %.2f ms (medians): %+.1f %%\n", h->stamped_ms, h->plain_ms,
                 100 * (h->stamped_ms / h->plain_ms - 1));
   text_printf(t, "clocks of device and host agree within %.1f us\n", (double)h->clock_error_ns / 1e3);
+  if (p->by_head) profile_heads_table(t, p->heads, h->decode);
 }
 
-void profile_csv(struct text *t, const struct profile_row *rows, size_t n, bool by_layer) {
+void profile_csv(struct text *t, const struct profile_tables *p) {
+  const struct profile_rows *rows = &p->kernels;
+  bool by_layer = p->by_layer;
   text_printf(t, "phase,stage,name,%scalls,total_ms,mean_us,p50_us,p95_us,share,gb_per_s,gflop_per_s,ceiling,bound\n", by_layer ? "layer," : "");
-  for (size_t i = 0; i < n; i++) {
-    const struct profile_row *r = &rows[i];
-    text_printf(t, "%s,%s,%s,", phase_name(r->phase), r->stage, r->name);
+  for (size_t i = 0; i < rows->n; i++) {
+    const struct profile_row *r = &rows->row[i];
+    text_printf(t, "%s,%s,%s,", profile_phase(r->phase), r->stage, r->name);
     if (by_layer) text_printf(t, "%d,", (int)r->layer);
     text_printf(t, "%zu,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%s\n", r->calls, r->total_us / 1e3, r->total_us / (double)r->calls, r->p50_us,
                 r->p95_us, r->share, r->gb_per_s, r->gflop_per_s, r->ceiling, r->bound);
@@ -158,15 +184,19 @@ void profile_csv(struct text *t, const struct profile_row *rows, size_t n, bool 
 
 static void json_row(struct text *t, const struct profile_row *r, bool by_layer) {
   json_open(t, '{');
-  json_field_string(t, "name", r->name);
-  json_field_string(t, "stage", r->stage);
-  json_field_string(t, "phase", phase_name(r->phase));
+  if (*r->name) json_field_string(t, "name", r->name);
+  if (*r->stage) json_field_string(t, "stage", r->stage);
+  json_field_string(t, "phase", profile_phase(r->phase));
   if (by_layer) json_field_int(t, "layer", r->layer);
   json_field_uint(t, "calls", r->calls);
   json_field_num(t, "total_ms", r->total_us / 1e3);
   json_field_num(t, "mean_us", r->total_us / (double)r->calls);
   json_field_num(t, "p50_us", r->p50_us);
   json_field_num(t, "p95_us", r->p95_us);
+  json_field_uint(t, "units", r->units);
+  json_field_num(t, "unit_p10_ms", r->low_ms);
+  json_field_num(t, "unit_p50_ms", r->mid_ms);
+  json_field_num(t, "unit_p90_ms", r->high_ms);
   json_field_num(t, "share", r->share);
   json_field_num(t, "gb_per_s", r->gb_per_s);
   json_field_num(t, "gflop_per_s", r->gflop_per_s);
@@ -178,8 +208,14 @@ static void json_row(struct text *t, const struct profile_row *r, bool by_layer)
   json_close(t, '}');
 }
 
-void profile_json(struct text *t, const struct profile_head *h, const struct profile_row *rows, size_t n, bool by_layer,
-                  const struct profile_heads *heads, bool by_head) {
+static void json_rows(struct text *t, const char *key, const struct profile_rows *rows, bool by_layer) {
+  json_key(t, key);
+  json_open(t, '[');
+  for (size_t i = 0; i < rows->n; i++) json_row(t, &rows->row[i], by_layer);
+  json_close(t, ']');
+}
+
+void profile_json(struct text *t, const struct profile_head *h, const struct profile_tables *p) {
   json_open(t, '{');
   json_field_uint(t, "schema", PROFILE_SCHEMA);
   json_field_string(t, "model", h->file);
@@ -205,18 +241,19 @@ void profile_json(struct text *t, const struct profile_head *h, const struct pro
   json_field_num(t, "plain_token_ms", h->plain_ms);
   json_field_num(t, "clock_error_us", (double)h->clock_error_ns / 1e3);
   json_close(t, '}');
-  json_key(t, "kernels");
-  json_open(t, '[');
-  for (size_t i = 0; i < n; i++) json_row(t, &rows[i], by_layer);
-  json_close(t, ']');
-  profile_heads_json(t, heads, h->decode, by_head);
+  json_rows(t, "phases", &p->phases, false);
+  json_rows(t, "stages", &p->stages, false);
+  json_rows(t, "kernels", &p->kernels, p->by_layer);
+  profile_heads_json(t, p->heads, h->decode, p->by_head);
   json_close(t, '}');
 }
 
-void profile_folded(struct text *t, const struct profile_row *rows, size_t n) {
-  for (size_t i = 0; i < n; i++) {
-    text_printf(t, "%s;", phase_name(rows[i].phase));
-    for (const char *s = rows[i].stage; *s; s++) text_add(t, *s == '.' ? ";" : s, 1);   /* attention.select lies within attention */
-    text_printf(t, ";%s %.0f\n", rows[i].name, rows[i].total_us);
+void profile_folded(struct text *t, const struct profile_tables *p) {
+  const struct profile_rows *rows = &p->kernels;
+  for (size_t i = 0; i < rows->n; i++) {
+    const struct profile_row *r = &rows->row[i];
+    text_printf(t, "%s;", profile_phase(r->phase));
+    for (const char *s = r->stage; *s; s++) text_add(t, *s == '.' ? ";" : s, 1);   /* attention.select lies within attention */
+    text_printf(t, ";%s %.0f\n", r->name, r->total_us);
   }
 }
