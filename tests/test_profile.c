@@ -11,6 +11,7 @@
 #include "gguf_writer.h"
 #include "kernel_harness.h"
 #include "lrqk/lrqk.h"
+#include "trace_sample.h"
 
 #include <check.h>   /* last: it defines a macro named fail */
 
@@ -320,8 +321,20 @@ static void check_heads(const json_t *root) {
   }
 }
 
-/* Slices of kernels in the trace. */
-static size_t check_trace(const json_t *list) {
+/* Slices of a category, and of a name where one is given; *us: their durations. */
+static size_t slices(const json_t *list, const char *cat, const char *name, double *us) {
+  size_t n = 0, i;
+  const json_t *e;
+  json_array_foreach(list, i, e) {
+    if (strcmp(string(e, "ph"), "X") || strcmp(string(e, "cat"), cat) || (name && strcmp(string(e, "name"), name))) continue;
+    if (us) *us += number(e, "dur");
+    n++;
+  }
+  return n;
+}
+
+/* The rules of the format and what slices of kernels say; returns how many there are. */
+static size_t check_trace(const json_t *list, int tracks, size_t samples) {
   size_t kernels = 0, counters = 0, i;
   const json_t *e;
   json_array_foreach(list, i, e) {
@@ -339,10 +352,25 @@ static size_t check_trace(const json_t *list) {
     number(args, "bytes"), number(args, "flops"), number(args, "layer"), number(args, "submission_id");
     string(args, "grid_size"), string(args, "workgroup_size");
   }
-  ck_assert_uint_eq(counters, 2 * 3);
-  check_nesting(list, 1);
-  check_nesting(list, 2);
+  ck_assert_uint_eq(counters, 3 * samples);
+  for (int track = 1; track <= tracks; track++) check_nesting(list, track);
   return kernels;
+}
+
+/* Microseconds of kernels of one name, in all stages and both phases, are those of the table. */
+static void check_times(const json_t *kernels, const json_t *trace) {
+  size_t i, j;
+  const json_t *k, *other;
+  json_array_foreach(kernels, i, k) {
+    double ms = 0, us = 0, calls = 0;
+    json_array_foreach(kernels, j, other) {
+      if (strcmp(string(other, "name"), string(k, "name"))) continue;
+      ms += number(other, "total_ms");
+      calls += number(other, "calls");
+    }
+    ck_assert_uint_eq(slices(trace, "kernel", string(k, "name"), &us), (size_t)calls);
+    ck_assert_double_eq_tol(us / 1e3, ms, 1e-6 * ms);
+  }
 }
 
 START_TEST(files_keep_the_rules) {
@@ -368,12 +396,53 @@ START_TEST(files_keep_the_rules) {
   check_heads(profiled);
   ck_assert_double_eq_tol(share[0], 1, 1e-6);
   ck_assert_double_eq_tol(share[1], 1, 1e-6);
-  ck_assert_uint_eq(check_trace(json_object_get(timeline, "traceEvents")), (size_t)calls);
+  ck_assert_uint_eq(check_trace(json_object_get(timeline, "traceEvents"), 2, 2), (size_t)calls);
+  check_times(list, json_object_get(timeline, "traceEvents"));
   json_decref(profiled);
   json_decref(timeline);
   unlink(json);
   unlink(trace);
   close_session();
+}
+END_TEST
+
+static const json_t *slice_named(const json_t *list, const char *name) {
+  size_t i;
+  const json_t *e;
+  json_array_foreach(list, i, e)
+    if (!strcmp(string(e, "ph"), "X") && !strcmp(string(e, "name"), name)) return e;
+  ck_abort_msg("no slice %s", name);
+  return NULL;
+}
+
+/* Kernels that overlap go to tracks of their own; ts and dur are microseconds, to the nanosecond. */
+START_TEST(overlapping_kernels) {
+  char file[80];
+  snprintf(file, sizeof file, "%s.trace", path);
+  trace_sample(file);
+  json_t *root = load(file), *list = json_object_get(root, "traceEvents");
+  ck_assert_uint_eq(check_trace(list, 1 + SAMPLE_LANES, 1), SAMPLE_KERNELS);
+  ck_assert_uint_eq(slices(list, "call", NULL, NULL), 1);
+  ck_assert_uint_eq(slices(list, "layer", NULL, NULL), SAMPLE_LAYERS);
+  ck_assert_uint_eq(slices(list, "stage", NULL, NULL), SAMPLE_STAGES);
+  static const struct { const char *name; int track; double ts, dur; } expected[] = {
+    {"a", 2, .1, 1}, {"b", 3, .2, .7}, {"c", 4, .3, .9}, {"d", 2, 1.1, 1}, {"e", 3, 1.9, .6}, {"h", 2, 3.2, .003}, {"token 7", 2, .1, 3.103},
+    {"layer 0", 2, .1, 2}, {"layer 1", 2, 2.6, .603}, {"ffn", 2, 2.9, .303}, {"call", 1, 0, 3.5}};
+  for (size_t i = 0; i < sizeof expected / sizeof expected[0]; i++) {
+    const json_t *e = slice_named(list, expected[i].name);
+    ck_assert_int_eq((int)number(e, "tid"), expected[i].track);
+    ck_assert_double_eq_tol(number(e, "ts"), expected[i].ts, 1e-9);
+    ck_assert_double_eq_tol(number(e, "dur"), expected[i].dur, 1e-9);
+  }
+  const json_t *args = json_object_get(slice_named(list, "c"), "args");
+  ck_assert_str_eq(string(args, "grid_size"), "3x2x1");
+  ck_assert_str_eq(string(args, "workgroup_size"), "64x1x1");
+  ck_assert_double_eq(number(args, "submission_id"), 5);
+  ck_assert_double_eq(number(args, "bytes"), 42);
+  ck_assert_double_eq(number(args, "flops"), 10);
+  ck_assert_double_eq(number(args, "layer"), 0);
+  json_decref(root);
+  unlink(file);
 }
 END_TEST
 
@@ -393,6 +462,7 @@ int main(void) {
   tcase_add_loop_test(t, figures_of_kernels, 0, n);
   tcase_add_test(t, needs_timing);
   tcase_add_loop_test(t, files_keep_the_rules, 0, n);
+  tcase_add_test(t, overlapping_kernels);
   suite_add_tcase(suite, t);
   SRunner *runner = srunner_create(suite);
   srunner_run_all(runner, CK_ENV);

@@ -1,12 +1,13 @@
 /* profile_trace.c - the timeline of a profile as Chrome trace events (the JSON array format, "X" complete events with ts and
  * dur in microseconds).  One track for the host, one for the queue of the device; on it a call holds its layers, a layer its
- * stages, a stage its kernels. */
+ * stages, a stage its kernels.  A kernel that begins before the one before it has ended goes to a further track. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "profile.h"
 
-enum { HOST = 1, QUEUE = 2 };   /* tracks */
+enum { HOST = 1, QUEUE = 2, LANES = 16 };   /* tracks; those of the device are QUEUE + lane */
 
 static void begin_event(struct text *t, const char *phase, const char *name, int track, uint64_t at_ns, uint64_t zero) {
   json_open(t, '{');
@@ -39,8 +40,8 @@ static void name_track(struct text *t, const char *what, int track, const char *
   json_close(t, '}');
 }
 
-static void kernel_slice(struct text *t, const struct lrqk_profile_event *e, uint64_t zero) {
-  begin_event(t, "X", e->name, e->host ? HOST : QUEUE, e->begin_ns, zero);
+static void kernel_slice(struct text *t, const struct lrqk_profile_event *e, int lane, uint64_t zero) {
+  begin_event(t, "X", e->name, e->host ? HOST : QUEUE + lane, e->begin_ns, zero);
   duration(t, e->end_ns - e->begin_ns);
   json_field_string(t, "cat", e->host ? "host" : "kernel");
   json_key(t, "args");
@@ -63,19 +64,42 @@ static void kernel_slice(struct text *t, const struct lrqk_profile_event *e, uin
   json_close(t, '}');
 }
 
-/* A slice over all events of the device from i on that are alike; returns how many. */
+/* The lane of each event, where it lies beside nothing else: 0 unless kernels overlap.  NULL: out of memory. */
+static unsigned char *lanes_of(const struct profile_log *l, int *used) {
+  unsigned char *lane = calloc(l->n + 1, 1);
+  uint64_t free_at[LANES] = {0};
+  *used = 1;
+  for (size_t i = 0; lane && i < l->n; i++) {
+    const struct lrqk_profile_event *e = &l->event[i];
+    int k = 0;
+    if (e->host) continue;
+    while (k < LANES - 1 && free_at[k] > e->begin_ns) k++;
+    free_at[k] = e->end_ns;
+    lane[i] = (unsigned char)k;
+    if (k >= *used) *used = k + 1;
+  }
+  return lane;
+}
+
+/* A slice over all events of the first lane from i on that are alike. */
 enum level { CALL, LAYER, STAGE };
 
 static bool alike(const struct lrqk_profile_event *a, const struct lrqk_profile_event *b, enum level level) {
-  return !b->host && a->phase == b->phase && a->token == b->token && (level < LAYER || a->layer == b->layer) &&
-         (level < STAGE || !strcmp(a->stage, b->stage));
+  return a->phase == b->phase && a->token == b->token && (level < LAYER || a->layer == b->layer) && (level < STAGE || !strcmp(a->stage, b->stage));
 }
 
-static void group_slice(struct text *t, const struct profile_log *l, size_t i, enum level level, uint64_t zero) {
+/* The event of the first lane that comes before i (step -1) or after it (1); l->n: none. */
+static size_t beside(const struct profile_log *l, const unsigned char *lane, size_t i, int step) {
+  do i += (size_t)step;   /* below 0 it wraps beyond l->n */
+  while (i < l->n && (l->event[i].host || lane[i]));
+  return i < l->n ? i : l->n;
+}
+
+static void group_slice(struct text *t, const struct profile_log *l, const unsigned char *lane, size_t i, enum level level, uint64_t zero) {
   const struct lrqk_profile_event *e = &l->event[i];
-  if (e->host || (i && alike(e, &l->event[i - 1], level) && !l->event[i - 1].host)) return;   /* not the first of them */
-  size_t last = i;
-  while (last + 1 < l->n && alike(e, &l->event[last + 1], level)) last++;
+  size_t before = beside(l, lane, i, -1), last = i;
+  if (e->host || lane[i] || (before < l->n && alike(e, &l->event[before], level))) return;   /* not the first of them */
+  for (size_t next; (next = beside(l, lane, last, 1)) < l->n && alike(e, &l->event[next], level);) last = next;
   char name[64];
   if (level == CALL) snprintf(name, sizeof name, "%s %llu", e->phase == LRQK_PHASE_DECODE ? "token" : "prefill from", (unsigned long long)e->token);
   else if (level == STAGE) snprintf(name, sizeof name, "%s", e->stage);
@@ -96,20 +120,35 @@ static void counter(struct text *t, const char *name, uint64_t at, uint64_t zero
   json_close(t, '}');
 }
 
+static void name_tracks(struct text *t, const char *device, int lanes) {
+  char name[320];
+  name_track(t, "process_name", HOST, "lrqk profile");
+  name_track(t, "thread_name", HOST, "host");
+  name_track(t, "thread_name", QUEUE, device);
+  for (int k = 1; k < lanes; k++) {
+    snprintf(name, sizeof name, "%s, overlapping %d", device, k);
+    name_track(t, "thread_name", QUEUE + k, name);
+  }
+}
+
 void profile_trace(struct text *t, const struct profile_head *h, const struct profile_log *l) {
   uint64_t zero = UINT64_MAX;
+  int lanes;
+  unsigned char *lane = lanes_of(l, &lanes);
+  if (!lane) {
+    t->failed = true;
+    return;
+  }
   for (size_t i = 0; i < l->n; i++)
     if (l->event[i].begin_ns < zero) zero = l->event[i].begin_ns;
   json_open(t, '{');
   json_field_string(t, "displayTimeUnit", "ns");
   json_key(t, "traceEvents");
   json_open(t, '[');
-  name_track(t, "process_name", HOST, "lrqk profile");
-  name_track(t, "thread_name", HOST, "host");
-  name_track(t, "thread_name", QUEUE, h->device.name);
+  name_tracks(t, h->device.name, lanes);
   for (size_t i = 0; i < l->n; i++) {
-    for (enum level level = CALL; level <= STAGE; level++) group_slice(t, l, i, level, zero);
-    kernel_slice(t, &l->event[i], zero);
+    for (enum level level = CALL; level <= STAGE; level++) group_slice(t, l, lane, i, level, zero);
+    kernel_slice(t, &l->event[i], lane[i], zero);
   }
   for (size_t i = 0; i < l->n_counters; i++) {
     const struct profile_counter *c = &l->counter[i];
@@ -120,4 +159,5 @@ void profile_trace(struct text *t, const struct profile_head *h, const struct pr
   }
   json_close(t, ']');
   json_close(t, '}');
+  free(lane);
 }
