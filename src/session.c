@@ -121,7 +121,7 @@ static void mark(lrqk_session *s) {
 static enum lrqk_status cut(lrqk_session *s, uint32_t from, uint32_t n, bool kept) {
   TRY(attention_cut(s->attention, from, n, kept));
   s->length = n;
-  s->has_logits = false;
+  s->has_logits = s->kept = false;
   TRY(device_submit(s->engine->dev, NULL));
   return device_wait(s->engine->dev, 0);
 }
@@ -134,6 +134,7 @@ static enum lrqk_status rewind_to_mark(lrqk_session *s) {
 
 /* The end of a call that appends n tokens at once. */
 static enum lrqk_status appended(lrqk_session *s, enum lrqk_status st, size_t n) {
+  s->kept = false;
   if (st == LRQK_OK) s->length += (uint32_t)n;
   else if (st == LRQK_INTERRUPTED) TRY(rewind_to_mark(s));
   return st;
@@ -210,6 +211,7 @@ enum lrqk_status lrqk_session_decode(lrqk_session *s, int32_t id) {
     keep_logits(s, logits);
     s->ids[s->length++] = id;
     s->decoded++;
+    s->kept = s->attention->keep;
   }
   return st == LRQK_OK ? end : st;
 }
@@ -251,11 +253,15 @@ enum lrqk_status lrqk_session_stats(lrqk_session *s, struct lrqk_cache_stats *ou
   return LRQK_OK;
 }
 
+static enum lrqk_status check_heads(const lrqk_session *s, size_t cap) {
+  size_t n = (size_t)s->attention->core.hp->n_layers * s->attention->core.hk;
+  return cap >= n ? LRQK_OK : fail(&s->engine->model->log, LRQK_USAGE, "room for %zu KV heads, the model has %zu", cap, n);
+}
+
 enum lrqk_status lrqk_session_heads(lrqk_session *s, struct lrqk_head_stats *out, size_t cap) {
   struct attention *a = s->attention;
-  size_t n = (size_t)a->core.hp->n_layers * a->core.hk;
-  if (cap < n) return fail(&s->engine->model->log, LRQK_USAGE, "room for the counters of %zu heads, the model has %zu", cap, n);
-  memset(out, 0, n * sizeof *out);
+  TRY(check_heads(s, cap));
+  memset(out, 0, (size_t)a->core.hp->n_layers * a->core.hk * sizeof *out);
   for (uint32_t i = 0; a->ops->heads && i < a->core.hp->n_layers; i++) TRY(a->ops->heads(a, i, out + (size_t)i * a->core.hk));
   return LRQK_OK;
 }
@@ -266,6 +272,14 @@ enum lrqk_status lrqk_session_chosen(lrqk_session *s, uint32_t layer, uint32_t k
     return fail(&s->engine->model->log, LRQK_USAGE, "the model has no KV head %u in layer %u", kv_head, layer);
   *n = 0;
   return a->ops->chosen ? a->ops->chosen(a, layer, kv_head, tokens, cap, n) : LRQK_OK;
+}
+
+enum lrqk_status lrqk_session_keep_queries(lrqk_session *s, bool on) { return attention_keep(s->attention, on); }
+
+enum lrqk_status lrqk_session_quality(lrqk_session *s, struct lrqk_head_quality *out, size_t cap) {
+  if (!s->kept) return fail(&s->engine->model->log, LRQK_USAGE, "the quality of a step needs the queries of the last token, which were not kept");
+  TRY(check_heads(s, cap));
+  return attention_quality(s->attention, out);
 }
 
 enum lrqk_status lrqk_session_verify(lrqk_session *s, uint64_t *differing) {

@@ -19,6 +19,7 @@ struct lrqk_session {
   float *marked_logits;           /* [V] */
   bool marked_has_logits;
   uint64_t decoded;
+  bool kept;                      /* the last token was decoded and its queries are on the device */
   struct profile *profile;        /* NULL: not profiled */
   lrqk_progress_fn progress;
   void *progress_ud;

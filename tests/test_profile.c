@@ -250,7 +250,7 @@ static void run_program(const char *device, char json[80], char trace[80]) {
   ck_assert_ptr_nonnull(f);
   for (int i = 0; i < 4 * PROMPT; i++) fputc('a' + i * i % 23, f);
   fclose(f);
-  snprintf(command, sizeof command, "%s profile -q -m %s -f %s --device %s --prefill %d --decode 5 --every 4 --per-head --active 64 --lite 16 --json --trace %s > %s",
+  snprintf(command, sizeof command, "%s profile -q -m %s -f %s --device %s --prefill %d --decode 5 --every 4 --per-head --quality 2 --active 64 --lite 16 --json --trace %s > %s",
            TEST_PROGRAM, path, text, device, PROMPT, trace, json);
   ck_assert_int_eq(system(command), 0);
   unlink(text);
@@ -303,11 +303,16 @@ static void check_heads(const json_t *root) {
   size_t i, k, part;
   ck_assert_uint_eq(json_array_size(heads), 3 * 2);
   ck_assert_uint_eq(json_array_size(samples), 2);
+  ck_assert_double_eq(number(json_object_get(root, "quality"), "tokens"), 2);
+  ck_assert(number(json_object_get(root, "quality"), "token_ms") > 0);
   json_array_foreach(heads, i, h) {
     ck_assert(number(h, "layer") == (double)(i / 2) && number(h, "head") == (double)(i % 2));
     ck_assert_double_eq(number(h, "chosen"), i < 2 ? 0 : 5 * 64);
     if (i < 2) ck_assert(json_is_null(json_object_get(h, "hit_rate")));
     else ck_assert_double_eq_tol(number(h, "hit_rate"), 1 - number(h, "misses") / (5 * 64), 1e-6);
+    if (i < 2) ck_assert(json_is_null(json_object_get(h, "mass")));
+    else ck_assert(number(h, "mass") > 0 && number(h, "mass") <= number(h, "best_mass") + 1e-6 && number(h, "least_mass") <= number(h, "mass") + 1e-6 &&
+                   number(h, "best_mass") < 1.00001 && number(h, "recall") <= 1);
     ck_assert_double_eq_tol(number(h, "bus_bytes_per_token"), i < 2 ? 0 : number(h, "misses") / 5 * ROW + ROW, 1e-6);
   }
   json_array_foreach(samples, k, s) {

@@ -362,6 +362,15 @@ enum lrqk_status lrqk_session_heads(lrqk_session *s, struct lrqk_head_stats *out
  * another, where they choose apart.  *n: how many; the first cap are written.  None: the head has all tokens on the device. */
 enum lrqk_status lrqk_session_chosen(lrqk_session *s, uint32_t layer, uint32_t kv_head, uint32_t *tokens, size_t cap, size_t *n);
 
+/* How the choice for a KV head compares with exact attention over all tokens, in the last decoded token: the share of the attention that
+ * active tokens get (mean of the query heads), that which the best choice of as many would get, and how much of that choice was made.
+ * NAN where a head has all tokens on the device. */
+struct lrqk_head_quality { float mass, best_mass, recall; };
+/* Whether tokens decoded from now on keep their queries, a small copy in every layer; and [n_layers][n_kv_heads] of the last one that did:
+ * the host computes every score from the exact rows, which takes long.  LRQK_USAGE: none were kept, or cap is less. */
+enum lrqk_status lrqk_session_keep_queries(lrqk_session *s, bool on);
+enum lrqk_status lrqk_session_quality(lrqk_session *s, struct lrqk_head_quality *out, size_t cap);
+
 /* Bytes of the exact rows that differ between the active set on the device and the host cache, over all layers and
  * heads: 0, always.  A check for tests and for people who suspect their hardware. */
 enum lrqk_status lrqk_session_verify(lrqk_session *s, uint64_t *differing);

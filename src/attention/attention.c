@@ -1,6 +1,7 @@
 /* attention.c - opens a policy: fills in defaults, checks options against model and device. */
 #include "attention/attention.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,6 +74,7 @@ void attention_close(struct attention *a) {
   if (!a) return;
   a->ops->destroy(a);
   windows_destroy(&a->windows);
+  buffer_destroy(&a->kept);
   attn_core_destroy(&a->core);
   mem_free(a);
 }
@@ -100,9 +102,19 @@ void attention_prefill_end(struct attention *a, uint32_t layer, uint32_t l) {
   if (a->ops->prefill_end && !windowed(a, layer)) a->ops->prefill_end(a, layer, l);
 }
 
+static uint64_t query_bytes(const struct attention *a) { return (uint64_t)a->core.hk * a->core.g * a->core.d * 4; }
+
+static void keep_queries(struct attention *a, uint32_t layer) {
+  struct view q = a->core.q;
+  uint64_t bytes = query_bytes(a);
+  a->core.dev->at_stage = "quality";
+  device_copy(a->core.dev, (struct view){ a->kept, layer * bytes, bytes }, (struct view){ q.buf, q.offset, bytes });
+}
+
 void attention_decode(struct attention *a, uint32_t layer, struct view qkv, struct view cs, struct view y) {
   if (windowed(a, layer)) windows_decode(&a->windows, &a->core, layer, a->t, qkv, cs, y);
   else a->ops->decode(a, layer, qkv, cs, y);
+  if (a->keep) keep_queries(a, layer);
 }
 
 void attention_mark(struct attention *a) {
@@ -125,6 +137,28 @@ enum lrqk_status attention_state(struct attention *a, struct state *st, uint32_t
 void attention_adopt(struct attention *a, struct attention *from, uint32_t l) {
   windows_adopt(&a->windows, &from->windows);
   a->ops->adopt(a, from, l);
+}
+
+enum lrqk_status attention_keep(struct attention *a, bool on) {
+  if (on && !a->kept) TRY(buffer_create(&a->kept, a->core.dev, PLACE_DEVICE, a->core.hp->n_layers * query_bytes(a), "queries of a step"));
+  a->keep = on;
+  return LRQK_OK;
+}
+
+enum lrqk_status attention_quality(struct attention *a, struct lrqk_head_quality *out) {
+  const struct attn_core *c = &a->core;
+  uint64_t bytes = query_bytes(a);
+  float *q = mem_alloc(bytes, 1);
+  enum lrqk_status s = q ? LRQK_OK : fail(&c->dev->log, LRQK_MEMORY, "cannot allocate the queries of a layer");
+  for (uint32_t i = 0; s == LRQK_OK && i < c->hp->n_layers; i++) {
+    struct lrqk_head_quality *heads = out + (size_t)i * c->hk;
+    for (uint32_t h = 0; h < c->hk; h++) heads[h] = (struct lrqk_head_quality){ NAN, NAN, NAN };
+    if (!a->ops->quality || windowed(a, i)) continue;
+    s = device_read(c->dev, q, (struct view){ a->kept, i * bytes, bytes }, bytes);
+    if (s == LRQK_OK) s = a->ops->quality(a, i, q, heads);
+  }
+  mem_free(q);
+  return s;
 }
 
 enum lrqk_status attention_stats(struct attention *a, struct attention_stats *out) {

@@ -47,6 +47,8 @@ struct attention_ops {
    * query heads one after another where they have lists of their own): *n of them, cap are written. */
   enum lrqk_status (*heads)(struct attention *a, uint32_t layer, struct lrqk_head_stats *out);
   enum lrqk_status (*chosen)(struct attention *a, uint32_t layer, uint32_t head, uint32_t *tokens, size_t cap, size_t *n);
+  /* Optional: of the last step, whose queries q [Hq][d] of this layer were kept: out [hk], set to NAN before. */
+  enum lrqk_status (*quality)(struct attention *a, uint32_t layer, const float *q, struct lrqk_head_quality *out);
   enum lrqk_status (*verify)(struct attention *a, uint32_t l, uint64_t *differing); /* optional, see lrqk_session_verify */
 };
 
@@ -56,6 +58,8 @@ struct attention {
   struct lrqk_cache_options asked, opt;   /* with defaults filled in; and with limits applied */
   struct windows windows;
   uint32_t t;                     /* position of the token of this step */
+  bool keep;                      /* decode steps copy their queries to kept: [L][Hq*d] float, made by attention_keep */
+  struct buffer *kept;
 };
 
 enum lrqk_status attention_open(struct attention **out, struct device *dev, const struct hparams *hp, uint32_t n_ctx,
@@ -79,6 +83,9 @@ enum lrqk_status attention_cut(struct attention *a, uint32_t from, uint32_t l, b
 bool attention_can_cut(const struct attention *a, uint32_t from, uint32_t l);   /* windows still hold what the rest can see */
 enum lrqk_status attention_state(struct attention *a, struct state *st, uint32_t l, uint32_t marked, bool has_mark);   /* marked: the length then */
 void attention_adopt(struct attention *a, struct attention *from, uint32_t l);
+/* Whether queries are kept from now on, for attention_quality: out [L][hk] of the last step. */
+enum lrqk_status attention_keep(struct attention *a, bool on);
+enum lrqk_status attention_quality(struct attention *a, struct lrqk_head_quality *out);
 enum lrqk_status attention_stats(struct attention *a, struct attention_stats *out);
 /* The exact rows of a layer; token t lies at row t % rows->n_ctx.  Of a windowed layer only the newest ones are there. */
 const struct kv_rows *attention_rows(struct attention *a, uint32_t layer);

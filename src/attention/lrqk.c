@@ -6,6 +6,7 @@
 #include "attention/full.h"
 #include "attention/gram.h"
 #include "attention/paper_proxy.h"
+#include "attention/quality.h"
 #include "attention/select.h"
 #include "base/mem.h"
 #include "cache/residency.h"
@@ -413,6 +414,22 @@ static enum lrqk_status lrqk_chosen(struct attention *a, uint32_t layer, uint32_
   return LRQK_OK;
 }
 
+static enum lrqk_status lrqk_quality(struct attention *a, uint32_t layer, const float *q, struct lrqk_head_quality *out) {
+  struct lrqk *f = (struct lrqk *)a;
+  const struct attn_core *c = &a->core;
+  uint32_t lists = f->actives.lists, n = f->count;
+  if (!f->layers[layer].sparse) return LRQK_OK;
+  uint32_t *chosen = mem_alloc((size_t)lists * n + 1, sizeof *chosen);
+  enum lrqk_status s = chosen ? LRQK_OK : fail(&c->dev->log, LRQK_MEMORY, "cannot allocate %u lists of %u tokens", lists, n);
+  for (uint32_t i = 0; s == LRQK_OK && n && i < lists; i++) s = active_list(&f->layers[layer].active, &f->actives, f->now, i, n, chosen + (size_t)i * n);
+  const struct quality_step step = { .hp = c->hp, .rows = &f->layers[layer].rows, .q = q, .chosen = chosen, .hk = c->hk, .share = f->actives.share,
+                                     .count = n, .l = a->t + 1, .candidates = f->candidates, .sinks = a->opt.sinks,
+                                     .max = a->opt.group == LRQK_GROUP_MAX };
+  if (s == LRQK_OK) s = quality_measure(&step, &c->dev->log, out);
+  mem_free(chosen);
+  return s;
+}
+
 static enum lrqk_status lrqk_verify(struct attention *a, uint32_t l, uint64_t *differing) {
   struct lrqk *f = (struct lrqk *)a;
   *differing = 0;
@@ -425,5 +442,5 @@ const struct attention_ops attention_lrqk = {
   .name = "lrqk", .size = sizeof(struct lrqk), .init = lrqk_init, .destroy = lrqk_destroy, .mark = lrqk_mark,
   .prefill_begin = lrqk_prefill_begin, .prefill = lrqk_prefill, .prefill_end = lrqk_prefill_end, .cut = lrqk_cut, .state = lrqk_state, .rows = lrqk_rows,
   .adopt = lrqk_adopt, .step = lrqk_step,
-  .decode = lrqk_decode, .stats = lrqk_stats, .heads = lrqk_heads, .chosen = lrqk_chosen, .verify = lrqk_verify,
+  .decode = lrqk_decode, .stats = lrqk_stats, .heads = lrqk_heads, .chosen = lrqk_chosen, .quality = lrqk_quality, .verify = lrqk_verify,
 };

@@ -48,21 +48,29 @@ static int add_counter(struct profiler *p, const struct lrqk_cache_stats *was, c
   return 0;
 }
 
+/* Its copies of queries are in no time that is compared; with the defaults no such token is timed kernel by kernel. */
+static bool has_quality(const struct profiler *p, size_t i) {
+  return p->o->quality && (i + 1) % (size_t)p->o->quality == 0;
+}
+
 /* One decoded token; counters are read only around those that are timed, outside of their time. */
 static int decode_one(struct profiler *p, size_t i) {
   bool stamped = i % (size_t)p->o->every == 0;
   struct lrqk_cache_stats was, now;
   int code = stamped ? (int)lrqk_session_stats(p->w.session, &was) : 0;
   if (!code && stamped) code = profile_heads_before(&p->heads, p->w.session);
+  bool examined = has_quality(p, i);
+  if (!code && p->o->quality) code = (int)lrqk_session_keep_queries(p->w.session, examined);
   double t = ui_now();
   if (!code) code = (int)lrqk_session_decode(p->w.session, p->ids[(size_t)p->o->prefill + i]);
   double ms = (ui_now() - t) * 1e3;
+  if (!code && examined) code = profile_heads_quality(&p->heads, p->w.session);
   if (code) return code;
   if (!stamped) {
-    p->plain[p->n_plain++] = ms;
+    if (!examined) p->plain[p->n_plain++] = ms;
     return 0;
   }
-  if (i) p->stamped[p->n_stamped++] = ms;   /* the first token builds what the driver leaves until then */
+  if (i && !examined) p->stamped[p->n_stamped++] = ms;   /* the first token builds what the driver leaves until then */
   p->head.stamped++;
   code = (int)lrqk_session_stats(p->w.session, &now);
   if (!code) code = profile_heads_after(&p->heads, p->u, p->w.session, (uint64_t)p->o->prefill + i, p->o->by_head);

@@ -72,6 +72,8 @@ static const struct option {
   {"per-layer", NULL, NULL, FLAG, AT(by_layer), 0, 0, NULL, NULL, "a row for every layer", CMD_PROFILE},
   {"per-head", NULL, NULL, FLAG, AT(by_head), 0, 0, NULL, NULL,
    "hits, misses and bytes over the bus of every KV head in every layer (JSON: over time,\nand where in the text the chosen tokens lie)", CMD_PROFILE},
+  {"quality", NULL, NULL, COUNT, AT(quality), 0, 1e6, "N", "0",
+   "after every so manieth decoded token compute exact attention on the host: what share of\nit the active tokens hold, head by head; 0: never", CMD_PROFILE},
   {"trace", NULL, NULL, STRING, AT(trace), 0, 0, "FILE", NULL, "write a timeline as Chrome trace JSON, for ui.perfetto.dev", CMD_PROFILE},
   {"csv", NULL, NULL, FLAG, AT(csv), 0, 0, NULL, NULL, "the table as CSV", CMD_PROFILE},
   {"folded", NULL, NULL, FLAG, AT(folded), 0, 0, NULL, NULL, "microseconds of each phase;stage;kernel, as flame graphs are made from", CMD_PROFILE},

@@ -34,7 +34,7 @@ struct options {
   bool help;
   const char *model, *session, *prompt, *file, *system, *chat_template, *tokens, *policies, *device, *task, *length, *out, *gen, *depth, *fill;
   const char *output, *trace, *before, *after;
-  int64_t predict, ctx, top_k, repeat_last, seed, top, chunks, prefill, decode, samples, depths, reps, layers, every;
+  int64_t predict, ctx, top_k, repeat_last, seed, top, chunks, prefill, decode, samples, depths, reps, layers, every, quality;
   double temp, top_p, min_p, repeat_penalty, threshold;
   bool json, ignore_eos, special, raw, truncate, no_bos, to_text, verbose, debug, quiet, print, serial, by_layer, by_head, csv, folded;
   /* the options that lrqk_cache_set knows, in the order given; number suffixes are resolved */

@@ -54,6 +54,8 @@ struct profile_sample {
   struct lrqk_head_stats *head;  /* of this token alone */
   uint32_t *active;              /* [layers][heads][PROFILE_BUCKETS] tokens chosen in each equal part of the text; zeros unless they were asked for */
 };
+/* Sums over the tokens whose quality was measured (--quality), and the least mass among them. */
+struct profile_quality { double mass, best_mass, recall, least; };
 struct profile_heads {
   uint32_t layers, heads;
   struct lrqk_head_stats *total, *was;
@@ -62,14 +64,20 @@ struct profile_heads {
   uint64_t bucket_tokens;
   uint32_t *chosen;
   size_t cap_chosen;
+  struct profile_quality *quality;
+  struct lrqk_head_quality *measured;   /* of one token */
+  uint64_t n_quality;
+  double quality_ms;             /* of all measuring */
 };
 int profile_heads_open(struct profile_heads *h, struct ui *u, const struct lrqk_model_info *m, uint64_t tokens, const struct lrqk_cache_options *o);
 void profile_heads_free(struct profile_heads *h);
 int profile_heads_before(struct profile_heads *h, lrqk_session *s);   /* a token that is sampled */
 int profile_heads_after(struct profile_heads *h, struct ui *u, lrqk_session *s, uint64_t token, bool chosen);
 int profile_heads_end(struct profile_heads *h, lrqk_session *s);      /* after all tokens */
+int profile_heads_quality(struct profile_heads *h, lrqk_session *s);  /* after a token that kept its queries */
 double profile_hit_rate(const struct lrqk_head_stats *s);             /* NAN: it has no meaning */
 void profile_heads_table(struct text *t, const struct profile_heads *h, uint64_t decoded);
+void profile_quality_table(struct text *t, const struct profile_heads *h, size_t most);   /* the worst heads */
 void profile_heads_json(struct text *t, const struct profile_heads *h, uint64_t decoded, bool samples);   /* fields of an object */
 
 struct profile_rows { struct profile_row *row; size_t n; };   /* longest first within a phase */

@@ -15,7 +15,9 @@ int profile_heads_open(struct profile_heads *h, struct ui *u, const struct lrqk_
   h->total = calloc(n, sizeof *h->total);
   h->was = calloc(n, sizeof *h->was);
   h->chosen = calloc(h->cap_chosen + 1, sizeof *h->chosen);
-  return h->total && h->was && h->chosen ? 0 : ui_fail(u, LRQK_MEMORY, "out of memory for the counters of %zu heads", n);
+  h->quality = calloc(n, sizeof *h->quality);
+  h->measured = calloc(n, sizeof *h->measured);
+  return h->total && h->was && h->chosen && h->quality && h->measured ? 0 : ui_fail(u, LRQK_MEMORY, "out of memory for the counters of %zu heads", n);
 }
 
 void profile_heads_free(struct profile_heads *h) {
@@ -23,6 +25,8 @@ void profile_heads_free(struct profile_heads *h) {
   free(h->total);
   free(h->was);
   free(h->chosen);
+  free(h->quality);
+  free(h->measured);
   *h = (struct profile_heads){0};
 }
 
@@ -69,13 +73,29 @@ int profile_heads_after(struct profile_heads *h, struct ui *u, lrqk_session *s, 
   return code;
 }
 
+int profile_heads_quality(struct profile_heads *h, lrqk_session *s) {
+  double t = ui_now();
+  int code = (int)lrqk_session_quality(s, h->measured, count(h));
+  for (size_t i = 0; !code && i < count(h); i++) {
+    const struct lrqk_head_quality *m = &h->measured[i];
+    struct profile_quality *q = &h->quality[i];
+    q->mass += (double)m->mass;
+    q->best_mass += (double)m->best_mass;
+    q->recall += (double)m->recall;
+    if (!h->n_quality || (double)m->mass < q->least) q->least = (double)m->mass;
+  }
+  h->n_quality++;
+  h->quality_ms += (ui_now() - t) * 1e3;
+  return code;
+}
+
 int profile_heads_end(struct profile_heads *h, lrqk_session *s) { return (int)lrqk_session_heads(s, h->total, count(h)); }
 
 double profile_hit_rate(const struct lrqk_head_stats *s) { return s->chosen ? 1 - (double)s->misses / (double)s->chosen : NAN; }
 
 /* ---- forms -------------------------------------------------------------------------------------------------- */
 
-struct line { const struct lrqk_head_stats *s; uint32_t layer, head; };
+struct line { const struct lrqk_head_stats *s; const struct profile_quality *q; uint32_t layer, head; };
 
 static int most_misses_first(const void *a, const void *b) {
   const struct line *x = a, *y = b;
@@ -91,7 +111,7 @@ void profile_heads_table(struct text *t, const struct profile_heads *h, uint64_t
     return;
   }
   for (size_t i = 0; i < count(h); i++)
-    if (h->total[i].chosen || h->total[i].bus_bytes) line[n++] = (struct line){&h->total[i], (uint32_t)(i / h->heads), (uint32_t)(i % h->heads)};
+    if (h->total[i].chosen || h->total[i].bus_bytes) line[n++] = (struct line){&h->total[i], &h->quality[i], (uint32_t)(i / h->heads), (uint32_t)(i % h->heads)};
   qsort(line, n, sizeof *line, most_misses_first);
   double tokens = decoded ? (double)decoded : 1;
   text_printf(t, "\nKV heads by misses, over %llu decoded tokens%s\n", (unsigned long long)decoded, n ? "" : ": none chooses or fetches");
@@ -106,6 +126,46 @@ void profile_heads_table(struct text *t, const struct profile_heads *h, uint64_t
   free(line);
 }
 
+static int least_mass_first(const void *a, const void *b) {
+  const struct line *x = a, *y = b;
+  if (x->q->mass != y->q->mass) return x->q->mass < y->q->mass ? -1 : 1;
+  return (x->s > y->s) - (x->s < y->s);
+}
+
+void profile_quality_table(struct text *t, const struct profile_heads *h, size_t most) {
+  size_t n = 0;
+  struct line *line = calloc(count(h), sizeof *line);
+  if (!line) {
+    t->failed = true;
+    return;
+  }
+  for (size_t i = 0; i < count(h); i++)
+    if (!isnan(h->quality[i].mass)) line[n++] = (struct line){&h->total[i], &h->quality[i], (uint32_t)(i / h->heads), (uint32_t)(i % h->heads)};
+  qsort(line, n, sizeof *line, least_mass_first);
+  double tokens = (double)h->n_quality;
+  text_printf(t, "\nquality over %llu tokens: the share of exact attention that active tokens get, that which the best choice of as many would get,\n"
+              "and how much of that choice was made (recall); measured on the host in %.1f ms a token, which no other figure contains\n",
+              (unsigned long long)h->n_quality, h->quality_ms / tokens);
+  if (n) text_printf(t, "layer  head   mass %%  least %%   best %%  recall %%\n");
+  for (size_t i = 0; i < n && i < most; i++) {
+    const struct profile_quality *q = line[i].q;
+    text_printf(t, "%5u %5u %8.2f %8.2f %8.2f %9.1f\n", line[i].layer, line[i].head, 100 * q->mass / tokens, 100 * q->least, 100 * q->best_mass / tokens,
+                100 * q->recall / tokens);
+  }
+  if (n > most) text_printf(t, "and %zu heads that hold more (--per-head shows all)\n", n - most);
+  if (!n) text_printf(t, "every head has all tokens on the device\n");
+  free(line);
+}
+
+static void json_quality(struct text *t, const struct profile_heads *h, size_t i) {
+  const struct profile_quality *q = &h->quality[i];
+  double tokens = (double)h->n_quality;
+  json_field_num(t, "mass", q->mass / tokens);
+  json_field_num(t, "least_mass", q->least);
+  json_field_num(t, "best_mass", q->best_mass / tokens);
+  json_field_num(t, "recall", q->recall / tokens);
+}
+
 static void json_head(struct text *t, const struct profile_heads *h, size_t i, uint64_t decoded) {
   const struct lrqk_head_stats *s = &h->total[i];
   json_open(t, '{');
@@ -116,6 +176,7 @@ static void json_head(struct text *t, const struct profile_heads *h, size_t i, u
   json_field_num(t, "hit_rate", profile_hit_rate(s));
   json_field_uint(t, "bus_bytes", s->bus_bytes);
   json_field_num(t, "bus_bytes_per_token", decoded ? (double)s->bus_bytes / (double)decoded : NAN);
+  if (h->n_quality) json_quality(t, h, i);
   json_close(t, '}');
 }
 
@@ -147,6 +208,13 @@ void profile_heads_json(struct text *t, const struct profile_heads *h, uint64_t 
   json_open(t, '[');
   for (size_t i = 0; i < count(h); i++) json_head(t, h, i, decoded);
   json_close(t, ']');
+  if (h->n_quality) {
+    json_key(t, "quality");
+    json_open(t, '{');
+    json_field_uint(t, "tokens", h->n_quality);
+    json_field_num(t, "token_ms", h->quality_ms / (double)h->n_quality);
+    json_close(t, '}');
+  }
   if (!samples) return;
   json_field_uint(t, "bucket_tokens", h->bucket_tokens);
   json_key(t, "samples");

@@ -167,6 +167,7 @@ void profile_table(struct text *t, const struct profile_head *h, const struct pr
                 100 * (h->stamped_ms / h->plain_ms - 1));
   text_printf(t, "clocks of device and host agree within %.1f us\n", (double)h->clock_error_ns / 1e3);
   if (p->by_head) profile_heads_table(t, p->heads, h->decode);
+  if (p->heads->n_quality) profile_quality_table(t, p->heads, p->by_head ? SIZE_MAX : 20);
 }
 
 void profile_csv(struct text *t, const struct profile_tables *p) {
