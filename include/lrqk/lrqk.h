@@ -389,6 +389,7 @@ struct lrqk_profile_event {
   uint64_t begin_ns, end_ns, clock_error_ns;
   uint64_t submission;
   uint32_t grid[3], workgroup;    /* workgroups; lanes of each */
+  uint32_t size[3];               /* of the problem: rows, columns, length of sums (matmul: m, n, k; scores: heads, tokens, rank); 0: none */
   uint64_t device_bytes, bus_bytes;   /* the least that it has to move in device memory and from or to HOST */
   double flops;                   /* a multiply-add is two */
 };

@@ -11,11 +11,18 @@ struct call {
   const uint32_t *step;
   enum kernel_id id;
   uint64_t *b;
+  uint32_t *size;
 };
 typedef double (*cost_fn)(const struct call *c);   /* writes b, returns flops */
 
 #define P(name) const struct name##_params *p = c->params; uint64_t *b = c->b
 #define D(x) ((double)(x))
+
+static void size_is(const struct call *c, uint64_t rows, uint64_t columns, uint64_t depth) {
+  c->size[0] = (uint32_t)rows;
+  c->size[1] = (uint32_t)columns;
+  c->size[2] = (uint32_t)depth;
+}
 
 static uint64_t min_u64(uint64_t a, uint64_t b) { return a < b ? a : b; }
 static uint64_t ceil_div(uint64_t a, uint64_t b) { return (a + b - 1) / b; }
@@ -38,6 +45,7 @@ static double cost_matmul(const struct call *c) {
   b[0] = p->m * k * 4;
   b[2] = (uint64_t)p->m * p->n * 4;
   if (matmul_block(c->id) < 32) b[3] = 0;
+  size_is(c, p->m, p->n, k);
   return 2.0 * p->m * p->n * D(k);
 }
 
@@ -47,12 +55,14 @@ static double cost_rms_norm(const struct call *c) {
   uint64_t row = (uint64_t)p->n4 * 16;
   b[1] = row;
   b[0] = b[2] = b[3] = b[4] = p->rows * row;
+  size_is(c, p->rows, p->n4 * 4, 0);
   return D(p->rows) * p->n4 * (add ? 20 : 16);
 }
 
 static double cost_add(const struct call *c) {
   P(add);
   b[0] = b[1] = b[2] = (uint64_t)p->n4 * 16;
+  size_is(c, 1, p->n4 * 4, 0);
   return 4.0 * p->n4;
 }
 
@@ -60,6 +70,7 @@ static double cost_add_row(const struct call *c) {
   P(add_row);
   b[0] = b[2] = (uint64_t)p->n4 * 16;
   b[1] = (uint64_t)p->row4 * 16;
+  size_is(c, p->n4 / p->row4, p->row4 * 4, 0);
   return 4.0 * p->n4;
 }
 
@@ -67,18 +78,21 @@ static double cost_gate_mul(const struct call *c) {
   P(gate_mul);
   b[0] = (uint64_t)p->n4 * 32;
   b[1] = (uint64_t)p->n4 * 16;
+  size_is(c, p->n4 / p->ff4, p->ff4 * 4, 0);
   return 4.0 * 6 * p->n4;
 }
 
 static double cost_soft_cap(const struct call *c) {
   P(soft_cap);
   b[0] = b[1] = (uint64_t)p->n * 4;
+  size_is(c, 1, p->n, 0);
   return 3.0 * p->n;
 }
 
 static double cost_head_norm(const struct call *c) {
   P(head_norm);
   b[0] = b[2] = (uint64_t)p->rows * (p->nq + 2 * p->hk) * p->d4 * 16;
+  size_is(c, p->rows, p->nq + 2 * p->hk, p->d4 * 4);
   return D(p->rows) * (p->nq + p->hk) * p->d4 * 16;
 }
 
@@ -90,6 +104,7 @@ static double cost_rope(const struct call *c) {
   b[2] = head * p->hk * p->g;
   b[3] = head * p->hk;                              /* K and V as fp16 */
   b[4] = p->use_step ? 4 : 0;
+  size_is(c, p->rows, p->hk * (p->g + 2), p->d8 * 8);
   return D(p->rows) * p->hk * (p->g + 1) * p->d8 * 8 * 3;
 }
 
@@ -117,6 +132,7 @@ static double cost_attn_qk(const struct call *c) {
   b[0] = hk * p->m * d * 4;
   b[1] = hk * seen_keys(p->m, p->g, p->n, p->pos0) * d * 2;
   b[2] = pairs * 4;
+  size_is(c, hk * p->m, p->n, d);
   return 2 * D(d) * D(pairs);
 }
 
@@ -126,6 +142,7 @@ static double cost_attn_softmax(const struct call *c) {
   b[0] = pairs * 4;
   b[1] = (uint64_t)p->rows * ceil_div(p->n, 4) * 16;
   b[2] = (uint64_t)p->rows * 8;
+  size_is(c, p->rows, p->n, 0);
   return 4 * D(pairs);
 }
 
@@ -135,6 +152,7 @@ static double cost_attn_pv(const struct call *c) {
   b[0] = pairs * 4;
   b[1] = hk * seen_keys(p->m, p->g, p->n, p->pos0) * d * 2;
   b[2] = hk * p->m * d * 4;
+  size_is(c, hk * p->m, p->n, d);
   return 2 * D(d) * D(pairs);
 }
 
@@ -144,6 +162,7 @@ static double cost_attn_merge(const struct call *c) {
   b[0] = rows * p->shares * p->d4 * 16;
   b[1] = rows * p->shares * 8;
   b[2] = rows * p->d4 * 16;
+  size_is(c, rows, p->shares, p->d4 * 4);
   return D(rows) * p->shares * p->d4 * 8;
 }
 
@@ -163,6 +182,7 @@ static double cost_attn_dqk(const struct call *c) {
   b[1] = ceil_div(lists, p->share) * n * d * 2;
   b[2] = heads * n * 4;
   b[3] = 4;
+  size_is(c, heads, n, d);
   return 2 * D(d) * D(heads) * D(n);
 }
 
@@ -174,6 +194,7 @@ static double cost_attn_dpv(const struct call *c) {
   b[2] = heads * c->groups[1] * d * 4;
   b[3] = heads * c->groups[1] * 8;
   b[4] = 4;
+  size_is(c, heads, n, d);
   return 2 * D(d) * D(heads) * D(n) + 4 * D(heads) * D(n);
 }
 
@@ -184,6 +205,7 @@ static double cost_pair_energy(const struct call *c) {
   b[0] = (uint64_t)p->rows * p->hk * p->g * p->d * 4;
   b[1] = (uint64_t)p->rows * p->hk * p->d * 2;
   b[2] = (uint64_t)p->hk * p->d * 8;
+  size_is(c, p->rows, p->hk, p->d);
   return 2.0 * p->rows * p->hk * (p->g + 1) * p->d;
 }
 
@@ -191,6 +213,7 @@ static double cost_pair_choose(const struct call *c) {
   P(pair_choose);
   b[0] = (uint64_t)c->groups[0] * p->d * 4;
   b[1] = (uint64_t)c->groups[0] * p->rank * 4;
+  size_is(c, c->groups[0], p->d, p->rank);
   return 0;
 }
 
@@ -208,6 +231,7 @@ static double cost_proxy_build(const struct call *c) {
   b[0] = rows * p->d * 2;
   b[1] = (uint64_t)p->hk * p->rank * 4;
   b[2] = proxy_bytes(c->id, rows, p->rw);
+  size_is(c, rows, p->d, p->rank);
   return 2 * D(rows) * p->rank;
 }
 
@@ -222,6 +246,7 @@ static double cost_token_append(const struct call *c) {
   b[5] = hk * row;
   b[6] = p->rank ? proxy_bytes(c->id, hk, p->rw) : 0;
   b[7] = p->rank ? heads * proxy_values(c->id, p->rw) * 4 : 0;
+  size_is(c, hk, p->d, p->rank);
   return D(hk + heads) * p->rank;
 }
 
@@ -230,6 +255,7 @@ static double cost_ring_fill(const struct call *c) {
   uint64_t rows = (uint64_t)(p->b - p->a) * p->lists;
   b[0] = rows / p->share * p->d4 * 16;
   b[1] = rows * p->d4 * 16;
+  size_is(c, rows, p->d4 * 4, 0);
   return 0;
 }
 
@@ -240,6 +266,7 @@ static double cost_gram_sum(const struct call *c) {
   P(gram_sum);
   b[0] = (uint64_t)p->rows * p->hk * (p->g + 2) * p->d8 * 32;
   b[1] = 2 * (2 * p->hk * sum_floats(p->d8) * 4 + (uint64_t)p->hk * p->d8 * 32);
+  size_is(c, p->rows, p->hk, p->d8 * 8);
   return 2.0 * p->rows * p->hk * (p->g + 1) * D(sum_floats(p->d8));
 }
 
@@ -247,6 +274,7 @@ static double cost_query_sum(const struct call *c) {
   P(query_sum);
   b[0] = (uint64_t)p->rows * p->hk * p->g * p->d8 * 32;
   b[1] = 2 * (uint64_t)p->hk * p->g * (sum_floats(p->d8) * 4 + p->d8 * 64);
+  size_is(c, p->rows, p->hk * p->g, p->d8 * 8);
   return 2.0 * p->rows * p->hk * p->g * D(sum_floats(p->d8));
 }
 
@@ -261,6 +289,7 @@ static double cost_map_proxy(const struct call *c) {
   b[5] = proxy_bytes(c->id, rows, p->rw);
   b[6] = hq * proxy_values(c->id, p->rw) * 4;
   b[7] = hq * d * 4;
+  size_is(c, rows, d, r);
   return 2 * D(rows + hq) * D(r) * D(d);
 }
 
@@ -268,6 +297,7 @@ static double cost_value_sum(const struct call *c) {
   P(value_sum);
   b[0] = (uint64_t)p->rows * p->hk * p->d * 2;
   b[1] = (uint64_t)p->hk * p->d * 8;
+  size_is(c, p->rows, p->hk, p->d);
   return D(p->rows) * p->hk * p->d;
 }
 
@@ -279,6 +309,7 @@ static double cost_mean_coef(const struct call *c) {
   b[0] = heads * p->d4 * 16;
   b[1] = blocks * p->d4 * 16;
   b[2] = heads * blocks * (p->fast2 + 1) * 16;
+  size_is(c, heads, blocks, p->d4 * 4);
   return D(heads) * D(blocks) * p->d4 * 16;
 }
 
@@ -288,6 +319,7 @@ static double cost_mean_score(const struct call *c) {
   b[0] = heads * blocks * (p->fast2 + 1) * 16;
   b[1] = p->fast2 * 32u * 16;
   b[2] = heads * blocks * 256;
+  size_is(c, heads, blocks * 64, 0);
   return D(heads) * D(blocks) * 32 * p->fast2 * 8;
 }
 
@@ -302,6 +334,7 @@ static double cost_score_stat(const struct call *c) {
   b[4] = heads * n * 2;
   b[5] = 4;
   b[6] = c->id == KERNEL_SCORE_STAT_I8_MEAN || c->id == KERNEL_SCORE_STAT_F16_MEAN ? heads * n * 4 : heads * ceil_div(n, 64) * 16;
+  size_is(c, heads, n, proxy_values(c->id, c->spec[2]));
   return 2 * D(heads) * D(n) * proxy_values(c->id, c->spec[2]);
 }
 
@@ -313,6 +346,7 @@ static double cost_sel_keys(const struct call *c) {
   b[2] = p->count ? lists * p->parts * 128 : 0;
   b[3] = heads * n * 2;
   b[4] = 4;
+  size_is(c, heads, n, 0);
   return 4 * D(heads) * D(n);
 }
 
@@ -324,6 +358,7 @@ static double cost_sel_count(const struct call *c) {
   b[2] = b[4] = lists * 4;
   b[3] = lists * c->groups[0] * 128;
   b[5] = 4;
+  size_is(c, lists, n, 0);
   return D(lists) * D(n) * c->spec[1];
 }
 
@@ -334,6 +369,7 @@ static double cost_sel_emit(const struct call *c) {
   b[2] = lists * 4;
   b[3] = lists * step_word(c, STEP_CNT) * 4;
   b[4] = 4;
+  size_is(c, lists, n, 0);
   return 2 * D(lists) * D(n);
 }
 
@@ -342,12 +378,14 @@ static double cost_sel_one(const struct call *c) {
   b[0] = lists * n * 2;
   b[1] = lists * step_word(c, STEP_CNT) * 4;
   b[2] = 4;
+  size_is(c, lists, n, 0);
   return 16 * D(lists) * D(n);
 }
 
 static double cost_sel_all(const struct call *c) {
   c->b[0] = (uint64_t)c->groups[1] * step_word(c, STEP_CNT) * 4;
   c->b[1] = 4;
+  size_is(c, c->groups[1], step_word(c, STEP_CNT), 0);
   return 0;
 }
 
@@ -359,6 +397,7 @@ static double cost_residency(const struct call *c) {
   b[5] = lists * 4;
   b[6] = lists * 16;
   b[7] = 8;
+  size_is(c, lists, cnt, 0);
   return 0;
 }
 
@@ -369,6 +408,7 @@ static double cost_gather(const struct call *c) {
   b[0] = b[3] = rows * p->d4 * 16;
   b[1] = rows * 8;
   b[2] = lists * 4;
+  size_is(c, lists, step_word(c, STEP_CNT), p->d4 * 4);
   return 0;
 }
 
@@ -381,6 +421,7 @@ static double cost_tail_mix(const struct call *c) {
   b[3] = b[6] = heads * p->d4 * 16;
   b[4] = ceil_div(lists, p->share) * p->d4 * 16;
   b[5] = 8;
+  size_is(c, heads, cnt, p->d4 * 4);
   return D(heads) * D(cnt) * 3;
 }
 
@@ -403,7 +444,8 @@ void cost_of(struct cost *out, const struct command *c, const uint32_t *step) {
   *out = (struct cost){ 0 };
   for (uint32_t i = 0; i < c->n_views; i++) out->bytes[i] = c->views[i].size;
   if (!c->kernel) return;
-  const struct call k = { .spec = c->kernel->spec, .groups = c->groups, .params = c->params, .step = step, .id = c->kernel->id, .b = out->bytes };
+  const struct call k = { .spec = c->kernel->spec, .groups = c->groups, .params = c->params, .step = step, .id = c->kernel->id, .b = out->bytes,
+                          .size = out->size };
   out->flops = costs[c->kernel->id](&k);
   const struct kernel_info *info = &kernel_info[c->kernel->id];
   for (uint32_t i = 0; i < KERNEL_MAX_BINDINGS; i++) {

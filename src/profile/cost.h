@@ -9,6 +9,7 @@
 struct cost {
   uint64_t bytes[KERNEL_MAX_BINDINGS];   /* read and written, of each view */
   double flops;
+  uint32_t size[3];                      /* as in struct lrqk_profile_event */
 };
 
 /* step: the words of this decode step (shaders/step.h); NULL in a prefill. */

@@ -96,6 +96,7 @@ static void on_command(void *ud, const struct command *c) {
   struct cost cost;
   cost_of(&cost, c, p->phase == LRQK_PHASE_DECODE ? p->step : NULL);
   it->e.flops = cost.flops;
+  memcpy(it->e.size, cost.size, sizeof it->e.size);
   count_bytes(it, c, &cost);
   if (!c->kernel) return;
   memcpy(it->e.grid, c->groups, sizeof it->e.grid);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "grid.h"
 #include "work.h"
 
 double bench_mean(const double *x, size_t n) {
@@ -83,98 +84,48 @@ static void rates(const struct bench_row *r, double *mean, double *deviation) {
   *deviation = r->reps > 1 ? sqrt(xx / (n - 1)) : 0;
 }
 
-static void test_name(const struct bench_row *r, char out[64]) {
+void bench_test(const struct bench_row *r, char out[64]) {
   int n = r->n_prompt ? snprintf(out, 64, "pp%llu", (unsigned long long)r->n_prompt) : snprintf(out, 64, "tg%llu", (unsigned long long)r->n_gen);
   if (r->n_depth) snprintf(out + n, (size_t)(64 - n), " @ d%llu", (unsigned long long)r->n_depth);
 }
 
 /* ---- table and md ------------------------------------------------------------------------------------------- */
 
-enum { COLUMNS = 10 };
-static const char *const titles[COLUMNS] = { "policy", "test", "t/s", "ms/token", "CPU ms/token", "device KV", "host KV", "bus/token",
-                                             "hit rate", "check" };
-struct cells { char s[COLUMNS][160]; };
-
-static void or_dash(char *out, size_t cap, const char *fmt, double v) {
-  if (isfinite(v)) snprintf(out, cap, fmt, v);
-  else snprintf(out, cap, "-");
-}
-
-static void fill_cells(struct cells *c, const struct bench_row *r) {
+static void add_row(struct grid *g, const struct bench_row *r) {
   char test[64], bytes[24];
-  double mean, deviation, bus = bus_per_token(&r->stats);
-  test_name(r, test);
+  double mean, deviation, bus = bus_per_token(&r->stats), hit = hit_rate(&r->stats);
+  bench_test(r, test);
   rates(r, &mean, &deviation);
-  snprintf(c->s[0], sizeof c->s[0], "%.*s", (int)r->policy_len, r->policy);
-  snprintf(c->s[1], sizeof c->s[1], "%s", test);
-  snprintf(c->s[2], sizeof c->s[2], "%.2f ± %.2f", mean, deviation);
-  snprintf(c->s[3], sizeof c->s[3], "%.2f", ms_per_token(r));
-  snprintf(c->s[4], sizeof c->s[4], "%.2f", cpu_ms_per_token(r));
-  snprintf(c->s[5], sizeof c->s[5], "%s", human_bytes(r->stats.device_bytes, bytes));
-  snprintf(c->s[6], sizeof c->s[6], "%s", human_bytes(r->stats.host_bytes, bytes));
-  snprintf(c->s[7], sizeof c->s[7], "%s", isfinite(bus) ? human_bytes((uint64_t)bus, bytes) : "-");
-  or_dash(c->s[8], sizeof c->s[8], "%.1f %%", 100 * hit_rate(&r->stats));
-  snprintf(c->s[9], sizeof c->s[9], "%s", r->check);
+  grid_add(g, "%.*s", (int)r->policy_len, r->policy);
+  grid_add(g, "%s", test);
+  grid_add(g, "%.2f ± %.2f", mean, deviation);
+  grid_add(g, "%.2f", ms_per_token(r));
+  grid_add(g, "%.2f", cpu_ms_per_token(r));
+  grid_add(g, "%s", human_bytes(r->stats.device_bytes, bytes));
+  grid_add(g, "%s", human_bytes(r->stats.host_bytes, bytes));
+  grid_add(g, "%s", isfinite(bus) ? human_bytes((uint64_t)bus, bytes) : "-");
+  if (isfinite(hit)) grid_add(g, "%.1f %%", 100 * hit);
+  else grid_add(g, "-");
+  grid_add(g, "%s", r->check);
 }
 
-/* Characters of a UTF-8 text. */
-static int width_of(const char *s) {
-  int n = 0;
-  for (; *s; s++) n += ((unsigned char)*s & 0xc0) != 0x80;
-  return n;
-}
-
-/* One line; the first two columns and the last are texts, the others numbers. */
-static void line(struct text *t, bool md, const struct cells *c, const int width[COLUMNS]) {
-  for (int i = 0; i < COLUMNS; i++) {
-    bool last = i + 1 == COLUMNS, words = i < 2 || last;
-    int pad = md && !last ? width[i] - width_of(c->s[i]) : last ? 0 : width[i] - width_of(c->s[i]);
-    text_printf(t, "%s%*s%s%*s", md ? "| " : i ? "  " : "", words ? 0 : pad, "", c->s[i], words && !last ? pad : 0, "");
-    if (md) text_printf(t, last ? " |" : " ");
-  }
-  text_add(t, "\n", 1);
+void bench_title(struct text *t, bool md, const struct bench_head *head) {
+  char bytes[24];
+  text_printf(t, "%s, %s, %u layers on %s:%s (%s), lrqk " LRQK_VERSION "\n%s", *head->model->name ? head->model->name : head->file,
+              human_bytes(head->model->weight_bytes, bytes), head->n_layers, head->device.backend, head->device.name, head->device.driver,
+              md ? "\n" : "");
 }
 
 static void as_table(struct text *t, bool md, const struct bench_head *head, const struct bench_row *rows, size_t n) {
-  struct cells c;
-  int width[COLUMNS];
-  char bytes[24];
-  for (int i = 0; i < COLUMNS; i++) width[i] = width_of(titles[i]);
-  for (size_t k = 0; k < n; k++) {
-    fill_cells(&c, &rows[k]);
-    for (int i = 0; i < COLUMNS; i++)
-      if (width_of(c.s[i]) > width[i]) width[i] = width_of(c.s[i]);
-  }
-  text_printf(t, "%s%s, %s, %u layers on %s:%s (%s), lrqk " LRQK_VERSION "\n%s", *head->model->name ? head->model->name : head->file, "",
-              human_bytes(head->model->weight_bytes, bytes), head->n_layers, head->device.backend, head->device.name, head->device.driver,
-              md ? "\n" : "");
-  for (int i = 0; i < COLUMNS; i++) snprintf(c.s[i], sizeof c.s[i], "%s", titles[i]);
-  line(t, md, &c, width);
-  if (md) {
-    for (int i = 0; i < COLUMNS; i++) text_printf(t, i > 1 && i + 1 < COLUMNS ? "| ---: " : "| --- ");
-    text_printf(t, "|\n");
-  }
-  for (size_t k = 0; k < n; k++) {
-    fill_cells(&c, &rows[k]);
-    line(t, md, &c, width);
-  }
+  static const char *const titles[] = { "policy", "test", "t/s", "ms/token", "CPU ms/token", "device KV", "host KV", "bus/token", "hit rate", "check" };
+  struct grid g = { .columns = sizeof titles / sizeof *titles, .words = 1u << 0 | 1u << 1 | 1u << 9 };
+  for (size_t i = 0; i < g.columns; i++) grid_add(&g, "%s", titles[i]);
+  for (size_t k = 0; k < n; k++) add_row(&g, &rows[k]);
+  bench_title(t, md, head);
+  grid_print(t, &g, md);
 }
 
 /* ---- csv and json ------------------------------------------------------------------------------------------- */
-
-static void csv_string(struct text *t, const char *s, size_t len) {
-  text_add(t, "\"", 1);
-  for (size_t i = 0; i < len; i++) {
-    if (s[i] == '"') text_add(t, "\"", 1);
-    text_add(t, s + i, 1);
-  }
-  text_add(t, "\"", 1);
-}
-
-static void csv_num(struct text *t, double v) {
-  if (isfinite(v)) text_printf(t, ",%.9g", v);
-  else text_add(t, ",", 1);
-}
 
 static void as_csv(struct text *t, const struct bench_head *head, const struct bench_row *rows, size_t n) {
   text_printf(t, "model_filename,model_size,model_n_params,n_layers,backend,device,driver,policy,n_prompt,n_gen,n_depth,fill,reps,avg_ns,"
@@ -209,7 +160,7 @@ static void as_csv(struct text *t, const struct bench_head *head, const struct b
 static void json_row(struct text *t, const struct bench_row *r) {
   char test[64];
   double mean, deviation;
-  test_name(r, test);
+  bench_test(r, test);
   rates(r, &mean, &deviation);
   json_open(t, '{');
   json_key(t, "policy");

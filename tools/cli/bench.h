@@ -19,6 +19,10 @@ struct bench_row {
 
 struct bench_head { const struct lrqk_model_info *model; const char *file; struct lrqk_device_info device; uint32_t n_layers; };
 
+/* The line above a table; "pp512 @ d4096". */
+void bench_title(struct text *t, bool md, const struct bench_head *head);
+void bench_test(const struct bench_row *r, char out[64]);
+
 /* format: "table", "md", "csv" or "json". */
 void bench_print(struct text *t, const char *format, const struct bench_head *head, const struct bench_row *rows, size_t n);
 

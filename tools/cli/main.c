@@ -41,10 +41,12 @@ const struct command commands[] = {
    "ppN reads a prompt of N tokens, which is the time to the first token too; tgN decodes N tokens; @ dN: after N tokens.\n"
    "Every test runs once untimed, then -r times from the same state. A time is printed only if each run gave the same\n"
    "logits, bit for bit, and the rows on the device equal those in host memory; with all tokens active, logits must be\n"
-   "those of full. CPU time is that of all threads of the program.\n"
+   "those of full. CPU time is that of all threads of the program. --kernels times each kernel alone over the shapes that it\n"
+   "has in these tests (rows x columns x length of sums), and says how much of the measured peak of the device it reaches.\n"
    "\n"
    "  lrqk bench -m model.gguf -p 512 -n 64 -d 0,4K --attention full,lrqk:active=256,lite=16\n"
-   "  lrqk bench -m model.gguf -p 0 -n 16 -d 128K --fill random -o md", cmd_bench},
+   "  lrqk bench -m model.gguf -p 0 -n 16 -d 128K --fill random -o md\n"
+   "  lrqk bench -m model.gguf --kernels=MATMUL,SCORE -d 4K", cmd_bench},
   {"profile", CMD_PROFILE, "show where the time goes, kernel by kernel", "-m MODEL -f FILE [--prefill N] [--decode N] [--trace FILE] [FLAGS]",
    "Reads --prefill tokens of the text and decodes the --decode that follow, with a timestamp after every kernel of the\n"
    "prefill, of the first decoded token and of every --every-th after it. GB/s and GFLOP/s count what a kernel has to move\n"

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum type { FLAG, STRING, COUNT, REAL, CACHE, CACHE_FLAG };
+enum type { FLAG, STRING, OPTIONAL, COUNT, REAL, CACHE, CACHE_FLAG };
 
 #define AT(field) offsetof(struct options, field)
 #define TEXTS (CMD_RUN | CMD_TOKENIZE | CMD_LOGITS)
@@ -21,7 +21,8 @@ enum type { FLAG, STRING, COUNT, REAL, CACHE, CACHE_FLAG };
 static const struct option {
   const char *name, *alias, *brief;   /* --name, --alias, -brief; the last two may be NULL */
   enum type type;
-  size_t at;                          /* of the field in struct options; CACHE has none, nor has CACHE_FLAG, which may stand alone: "on" */
+  size_t at;                          /* of the field in struct options; CACHE has none, nor has CACHE_FLAG, which may stand alone: "on";
+                                         OPTIONAL is a string that may be left out: "", else --name=VALUE */
   double min, max;                    /* of COUNT and REAL */
   const char *value, *fallback;       /* the value's name in the help; the default as text, NULL: not worth saying */
   const char *help;
@@ -50,6 +51,9 @@ static const struct option {
   {"file", NULL, "f", STRING, AT(file), 0, 0, "FILE", "random tokens", "the text that tokens are taken from (- is the standard input)", CMD_BENCH},
   {"layers", NULL, NULL, COUNT, AT(layers), 1, UINT32_MAX, "N", "all", "only the first N layers of the model", CMD_BENCH},
   {"seed", NULL, "s", COUNT, AT(seed), 0, 9e18, "N", "0", "what random tokens and rows are made from", CMD_BENCH},
+  {"kernels", NULL, NULL, OPTIONAL, AT(kernels), 0, 0, "[=NAME,NAME...]", NULL,
+   "time each kernel alone, in its place in a prompt and in a token, instead of prompts and tokens;\n"
+   "NAME: only kernels whose names begin so; -n is 8 then, -r 3, --attention lrqk", CMD_BENCH},
   {"output", NULL, "o", STRING, AT(output), 0, 0, "FORM", "table", "table, md, csv or json", CMD_BENCH},
   {"system", NULL, "sys", STRING, AT(system), 0, 0, "TEXT", NULL, "system message", CMD_RUN},
   {"chat-template", NULL, NULL, STRING, AT(chat_template), 0, 0, "NAME|FILE", NULL,
@@ -270,7 +274,8 @@ static int set_value(struct options *o, const struct option *p, const char *labe
   double x;
   switch (p->type) {
     case FLAG: return 0;
-    case STRING: *(const char **)(void *)field = text; return 0;
+    case STRING:
+    case OPTIONAL: *(const char **)(void *)field = text; return 0;
     case COUNT:
       if (!number_parse(text, &n)) return ui_fail(u, LRQK_USAGE, "%s: \"%s\" is not a whole number", label, text);
       if ((double)n < p->min || (double)n > p->max)
@@ -311,7 +316,7 @@ static void env_name(const struct option *p, char out[40]) {
 bool option_info(size_t i, struct option_info *out) {
   if (i >= N_OPTIONS) return false;
   const struct option *p = &table[i];
-  *out = (struct option_info){p->name, p->alias, p->brief, p->value, p->fallback, p->help, p->cmds, ""};
+  *out = (struct option_info){p->name, p->alias, p->brief, p->value, p->fallback, p->help, p->cmds, p->type == OPTIONAL, ""};
   if (has_env(p)) env_name(p, out->env);
   return true;
 }
@@ -353,6 +358,7 @@ static int one_flag(struct options *o, const struct command *c, int argc, char *
     return 0;
   }
   if (p->type == CACHE_FLAG && !equals) return set_value(o, p, label, "on", u);
+  if (p->type == OPTIONAL && !equals) return set_value(o, p, label, "", u);
   if (!equals && *i + 1 >= argc) return ui_fail(u, LRQK_USAGE, "%s needs a value: %s %s", label, label, p->value);
   return set_value(o, p, label, equals ? equals + 1 : argv[++*i], u);
 }
@@ -369,20 +375,25 @@ static void set_defaults(struct options *o, const struct command *c) {
                         .decode = c->bit == CMD_PROFILE ? 32 : 128,
                         .every = 8,
                         .threshold = 10,
-                        .policies = c->bit == CMD_EVAL ? "full,lrqk" : "full,offload,lrqk",
+                        .policies = c->bit == CMD_EVAL ? "full,lrqk" : c->bit == CMD_BENCH ? NULL : "full,offload,lrqk",
                         .length = "1024",
                         .samples = 1,
                         .depths = 6,
                         .prompt = c->bit == CMD_BENCH ? "512" : NULL,
-                        .gen = "128",
                         .depth = "0",
-                        .reps = 5,
                         .fill = "prefill",
                         .output = "table",
                         .temp = (double)s.temperature,
                         .top_p = (double)s.top_p,
                         .min_p = (double)s.min_p,
                         .repeat_penalty = (double)s.repeat_penalty};
+}
+
+/* What was not said, where it depends on what was. */
+static void bench_defaults(struct options *o) {
+  if (!o->policies) o->policies = o->kernels ? "lrqk" : "full,offload,lrqk";
+  if (!o->gen) o->gen = o->kernels ? "8" : "128";
+  if (!o->reps) o->reps = o->kernels ? 3 : 5;
 }
 
 static int parse(struct options *o, const struct command *c, int argc, char **argv, struct ui *u) {
@@ -419,6 +430,7 @@ static int parse(struct options *o, const struct command *c, int argc, char **ar
 int options_parse(struct options *o, const struct command *c, int argc, char **argv, struct ui *u) {
   set_defaults(o, c);
   int code = parse(o, c, argc, argv, u);
+  if (c->bit == CMD_BENCH) bench_defaults(o);
   for (int i = 0; i < argc && strcmp(argv[i], "--"); i++)
     if (code && !strcmp(argv[i], "--json")) o->json = true;
   u->json = o->json;
@@ -443,7 +455,7 @@ static void help_option(struct text *t, const struct option *p) {
   char left[96], brief[8] = "";
   if (p->brief) snprintf(brief, sizeof brief, "-%s,", p->brief);
   int n = snprintf(left, sizeof left, "  %-5s --%s%s%s%s%s", brief, p->name, p->alias ? ", --" : "", p->alias ? p->alias : "",
-                   p->value ? " " : "", p->value ? p->value : "");
+                   p->value && p->type != OPTIONAL ? " " : "", p->value ? p->value : "");
   if (n < COLUMN) text_printf(t, "%-*s", COLUMN, left);
   else text_printf(t, "%s\n%*s", left, COLUMN, "");
 }

@@ -34,6 +34,7 @@ struct options {
   bool help;
   const char *model, *session, *prompt, *file, *system, *chat_template, *tokens, *policies, *device, *task, *length, *out, *gen, *depth, *fill;
   const char *output, *trace, *before, *after;
+  const char *kernels;
   int64_t predict, ctx, top_k, repeat_last, seed, top, chunks, prefill, decode, samples, depths, reps, layers, every, quality;
   double temp, top_p, min_p, repeat_penalty, threshold;
   bool json, ignore_eos, special, raw, truncate, no_bos, to_text, verbose, debug, quiet, print, serial, by_layer, by_head, csv, folded;
@@ -57,7 +58,7 @@ void help_overview(struct text *t);   /* usage, the commands, exit codes */
 void help_short(struct text *t);      /* what a missing command prints */
 
 /* Row i of the table of flags; false behind the last one.  env is the variable, "" without one. */
-struct option_info { const char *name, *alias, *brief, *value, *fallback, *help; unsigned cmds; char env[40]; };
+struct option_info { const char *name, *alias, *brief, *value, *fallback, *help; unsigned cmds; bool optional; char env[40]; };   /* of the value */
 bool option_info(size_t i, struct option_info *out);
 
 /* A whole number with an optional K or M (1024, 1024 * 1024).  False if text is anything else or out of int64. */

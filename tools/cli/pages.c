@@ -52,7 +52,7 @@ static void man_option(struct text *t, const struct option_info *p) {
     roff_text(t, p->alias);
   }
   if (p->value) {
-    text_printf(t, " ");
+    if (!p->optional) text_printf(t, " ");
     roff_text(t, p->value);
   }
   text_printf(t, "\"\n");
@@ -139,6 +139,9 @@ int pages_manual(struct ui *u, const char *dir) {
 /* Values that are names of files. */
 static bool is_file(const struct option_info *p) { return p->value && !strncmp(p->value, "FILE", 4); }
 
+/* The next word is its value. */
+static bool takes_word(const struct option_info *p) { return p->value && !p->optional; }
+
 static void names(struct text *t, bool with_help) {
   for (const struct command *c = commands; c->name; c++) text_printf(t, " %s", c->name);
   if (with_help) text_printf(t, " help version completions");
@@ -155,7 +158,7 @@ static void bash_flags(struct text *t, const struct command *c) {
   }
   text_printf(t, "\"; values=\"");   /* flags whose next word is a value, but no file */
   for (size_t i = 0; option_info(i, &p); i++) {
-    if (!(p.cmds & c->bit) || !p.value || is_file(&p)) continue;
+    if (!(p.cmds & c->bit) || !takes_word(&p) || is_file(&p)) continue;
     text_printf(t, "--%s ", p.name);
     if (p.alias) text_printf(t, "--%s ", p.alias);
     if (p.brief) text_printf(t, "-%s ", p.brief);
@@ -193,7 +196,7 @@ static void zsh_flag(struct text *t, const struct option_info *p, const char *da
   text_printf(t, " \\\n        '%s%s[", dashes, name);
   quoted(t, p->help, true);
   text_printf(t, "]");
-  if (p->value) {
+  if (takes_word(p)) {
     text_printf(t, ":");
     quoted(t, p->value, true);
     text_printf(t, is_file(p) ? ":_files" : ": ");
@@ -241,7 +244,7 @@ static void fish(struct text *t) {
       text_printf(t, "complete -c lrqk -n '__fish_seen_subcommand_from %s' -l %s", c->name, p.name);
       if (p.alias) text_printf(t, " -l %s", p.alias);
       if (p.brief) text_printf(t, p.brief[1] ? " -o %s" : " -s %s", p.brief);
-      text_printf(t, "%s -d '", !p.value ? "" : is_file(&p) ? " -r -F" : " -x");
+      text_printf(t, "%s -d '", !takes_word(&p) ? "" : is_file(&p) ? " -r -F" : " -x");
       quoted(t, p.help, false);
       text_printf(t, "'\n");
     }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "profile.h"
+#include "roof.h"
 
 void profile_log_add(void *log, const struct lrqk_profile_event *e) {
   struct profile_log *l = log;
@@ -50,18 +51,6 @@ static struct profile_row *row_of(struct profile_rows *rows, const struct lrqk_p
 /* The value that a part of n ascending ones do not go beyond. */
 static double quantile(const double *x, size_t n, double part) { return x[(size_t)ceil(part * (double)n) - 1]; }
 
-/* Which of the ceilings needs most of the time, as a roofline has it: bytes, arithmetic, the bus, or starting the kernel. */
-static void find_bound(struct profile_row *r, const struct lrqk_ceilings *c) {
-  double need[4] = {r->device_bytes / c->device_gb_per_s / 1e3, r->flops / c->gflop_per_s / 1e3, r->bus_bytes / c->bus_gb_per_s / 1e3,
-                    c->empty_us * (double)r->calls};
-  static const char *const name[] = {"memory", "compute", "bus", "launch"};
-  int most = 0;
-  for (int i = 1; i < 4; i++)
-    if (need[i] > need[most]) most = i;
-  r->bound = name[most];
-  r->ceiling = need[most] / r->total_us;
-}
-
 static void finish_row(struct profile_row *r, const struct lrqk_ceilings *c) {
   qsort(r->us, r->calls, sizeof *r->us, ascending);
   r->p50_us = quantile(r->us, r->calls, 0.5);
@@ -73,7 +62,7 @@ static void finish_row(struct profile_row *r, const struct lrqk_ceilings *c) {
   r->high_ms = quantile(r->unit_ms, r->units, 0.9);
   r->gb_per_s = (r->device_bytes + r->bus_bytes) / r->total_us / 1e3;
   r->gflop_per_s = r->flops / r->total_us / 1e3;
-  find_bound(r, c);
+  r->ceiling = roof_us(c, r->device_bytes, r->bus_bytes, r->flops, (double)r->calls, &r->bound) / r->total_us;
 }
 
 static void add_call(struct profile_row *r, const struct lrqk_profile_event *e) {
