@@ -195,7 +195,7 @@ enum lrqk_status lrqk_engine_open(lrqk_engine **out, lrqk_model *m, const struct
   if (!e) return fail(&m->log, LRQK_MEMORY, "cannot allocate an engine");
   e->model = m;
   e->timing = opt->timing;
-  const struct device_options dev = { .select = opt->device, .timing = opt->timing, .validate = opt->validate };
+  const struct device_options dev = { .select = opt->device, .timing = opt->timing, .validate = opt->validate, .capture = opt->capture };
   struct load_progress progress = { opt->progress, opt->progress_ud };
   struct hparams hp = m->hp;
   hp.used_layers = opt->n_layers;

@@ -140,13 +140,21 @@ static enum lrqk_status appended(lrqk_session *s, enum lrqk_status st, size_t n)
   return st;
 }
 
+/* What the commands that follow are for, to tools that look on. */
+static void name_call(lrqk_session *s, const char *call) {
+  s->engine->dev->at_call = call;
+  s->engine->dev->at_token = s->length;
+}
+
 enum lrqk_status lrqk_session_prefill(lrqk_session *s, const int32_t *ids, size_t n, uint64_t from, lrqk_logits_fn fn, void *ud) {
   TRY(check_ids(s, ids, n));
   if (!n) return LRQK_OK;
   mark(s);
   memcpy(s->ids + s->length, ids, n * sizeof *ids);
+  name_call(s, "prompt from");
   TRY(profile_begin(s->profile, LRQK_PHASE_PREFILL, s->length));
   enum lrqk_status st = prefill_blocks(s, ids, (uint32_t)n, from, fn, ud), end = profile_end(s->profile, st == LRQK_OK);
+  name_call(s, "");
   return appended(s, st == LRQK_OK ? end : st, n);
 }
 
@@ -202,10 +210,14 @@ enum lrqk_status lrqk_session_copy(lrqk_session *to, lrqk_session *from) {
 enum lrqk_status lrqk_session_decode(lrqk_session *s, int32_t id) {
   TRY(check_ids(s, &id, 1));
   TRY(profile_begin(s->profile, LRQK_PHASE_DECODE, s->length));
+  name_call(s, "token");
+  device_frame(s->engine->dev, true);
   s->engine->dev->decoding = true;
   const float *logits;
   enum lrqk_status st = forward_decode(&s->forward, s->attention, id, s->length, &logits);
   s->engine->dev->decoding = false;
+  device_frame(s->engine->dev, false);
+  name_call(s, "");
   enum lrqk_status end = profile_end(s->profile, st == LRQK_OK);
   if (st == LRQK_OK) {
     keep_logits(s, logits);

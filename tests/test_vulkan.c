@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "device/vulkan/vk.h"
@@ -76,6 +77,69 @@ static void add(struct device *d, const struct buffer *b, uint64_t z) {
   struct view vz = { b, z, 16 }, x = { b, 0, 16 }, y = { b, 512, 16 };
   DISPATCH(d, k, 1, 1, 1, &p, x, y, vz);
 }
+
+/* ---- names and labels */
+
+static char labels[1000];   /* what was said, in short */
+
+static void say(const char *before, const char *name) {
+  size_t at = strlen(labels);
+  snprintf(labels + at, sizeof labels - at, "%s%s ", before, name);
+}
+
+static void VKAPI_CALL on_begin(VkCommandBuffer cmd, const VkDebugUtilsLabelEXT *l) { (void)cmd, say("<", l->pLabelName); }
+static void VKAPI_CALL on_end(VkCommandBuffer cmd) { (void)cmd, say(">", ""); }
+static void VKAPI_CALL on_insert(VkCommandBuffer cmd, const VkDebugUtilsLabelEXT *l) { (void)cmd, say("", l->pLabelName); }
+static void VKAPI_CALL on_queue(VkQueue queue, const VkDebugUtilsLabelEXT *l) { (void)queue, say("!", l->pLabelName); }
+static VkResult VKAPI_CALL on_name(VkDevice device, const VkDebugUtilsObjectNameInfoEXT *n) {
+  (void)device, say("=", n->pObjectName);
+  return VK_SUCCESS;
+}
+
+/* Labels are those of call, layer and stage, opened and closed once for commands alike, and closed in each submit; a device that is not
+ * captured makes none. */
+START_TEST(labels_nest) {
+  static const enum lrqk_capture how[] = { LRQK_CAPTURE_AUTO, LRQK_CAPTURE_LABELS, LRQK_CAPTURE_RGP };
+  static const char *const said[] = { "", "=x =ADD ADD <token 7 <layer 0 <qkv ADD ADD > <out ADD > > <layer 1 <qkv ADD > > > <token 7 <head ADD > > ",
+    "=x =ADD ADD !AmdFrameBegin <token 7 <layer 0 <qkv ADD ADD > <out ADD > > <layer 1 <qkv ADD > > > <token 7 <head ADD > > !AmdFrameEnd " };
+  struct log log = log_capture(&captured);
+  struct device *d = NULL;
+  ck_assert_int_eq(device_open(&d, &log, &(struct device_options){ .select = "vulkan", .capture = how[_i] }), LRQK_OK);
+  struct vk *v = d->backend;
+  v->inst.CmdBeginDebugUtilsLabelEXT = on_begin, v->inst.CmdEndDebugUtilsLabelEXT = on_end, v->inst.CmdInsertDebugUtilsLabelEXT = on_insert;
+  v->inst.QueueInsertDebugUtilsLabelEXT = on_queue, v->inst.SetDebugUtilsObjectNameEXT = on_name;
+  struct buffer *b;
+  static const struct { int32_t layer; const char *stage; } at[] = { { 0, "qkv" }, { 0, "qkv" }, { 0, "out" }, { 1, "qkv" } };
+  labels[0] = 0;
+  ck_assert_int_eq(buffer_create(&b, d, PLACE_DEVICE, 1536, "x"), LRQK_OK);
+  add(d, b, 1024);   /* outside of a call */
+  device_frame(d, true);
+  d->at_call = "token";
+  d->at_token = 7;
+  for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+    d->at_layer = at[i].layer;
+    d->at_stage = at[i].stage;
+    add(d, b, 1024);
+  }
+  ck_assert_int_eq(device_submit(d, NULL), LRQK_OK);
+  d->at_layer = -1;
+  d->at_stage = "head";
+  add(d, b, 1024);
+  ck_assert_int_eq(device_submit(d, NULL), LRQK_OK);
+  device_frame(d, false);
+  ck_assert_str_eq(labels, said[_i]);
+  buffer_destroy(&b);
+  device_close(d);
+}
+END_TEST
+
+START_TEST(only_vulkan_is_captured) {
+  struct log log = log_capture(&captured);
+  struct device *d = NULL;
+  ck_assert_int_eq(device_open(&d, &log, &(struct device_options){ .select = "host", .capture = LRQK_CAPTURE_LABELS }), LRQK_USAGE);
+  ck_assert_ptr_null(d);
+}
+END_TEST
 
 START_TEST(repeated_dispatches_make_nothing) {
   struct device *d = open_device();
@@ -230,6 +294,8 @@ int main(void) {
   TCase *c = tcase_create("vulkan");
   tcase_add_loop_test(c, places_get_their_memory, 0, sizeof tables / sizeof *tables);
   tcase_add_test(c, repeated_dispatches_make_nothing);
+  tcase_add_loop_test(c, labels_nest, 0, 3);
+  tcase_add_test(c, only_vulkan_is_captured);
   tcase_add_test(c, unmapped_memory);
   tcase_add_test(c, pipeline_cache_file);
   tcase_add_test(c, no_cache_directory_is_no_error);

@@ -212,11 +212,16 @@ enum lrqk_status lrqk_chat_tokenize(const lrqk_model *m, const struct lrqk_messa
 
 typedef struct lrqk_engine lrqk_engine;
 
+/* Names and labels of call, layer, stage and kernel for RenderDoc, Nsight or RGP: where such a tool shows itself (VK_EXT_tooling_info),
+ * or always; RGP: every decoded token is a frame too.  They cost a little of the time of every command, and nothing where there are none. */
+enum lrqk_capture { LRQK_CAPTURE_AUTO, LRQK_CAPTURE_LABELS, LRQK_CAPTURE_RGP };
+
 struct lrqk_engine_options {
   const char *device;     /* index, part of a name, "vulkan:...", "opencl:...", "host"; NULL: the best one */
   lrqk_progress_fn progress;   /* NULL: none */
   void *progress_ud;
   bool timing;            /* sessions can be profiled */
+  enum lrqk_capture capture;   /* Vulkan: LRQK_USAGE elsewhere unless AUTO */
   bool validate;          /* Vulkan: run under the Khronos validation layer; its messages become errors */
   uint32_t n_layers;      /* only the first n layers, for measuring (the text makes no sense then); 0: all of them */
 };

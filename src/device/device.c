@@ -57,8 +57,9 @@ static enum lrqk_status open_entry(struct device **out, const struct log *log, c
   enum lrqk_status s = d && p ? LRQK_OK : fail(log, LRQK_MEMORY, "device: out of host memory");
   if (s == LRQK_OK) {
     *d = (struct device){ .caps = e->caps, .ops = e->ops, .log = log ? *log : (struct log){ 0 }, .priv = p, .stamping = opt->timing,
-                          .at_stage = "", .at_layer = -1 };
-    s = e->ops->open(d, e->index, opt);
+                          .at_stage = "", .at_call = "", .at_layer = -1 };
+    s = opt->capture != LRQK_CAPTURE_AUTO && !e->ops->frame
+          ? fail(log, LRQK_USAGE, "%s: only devices of Vulkan can be captured", e->caps.info.name) : e->ops->open(d, e->index, opt);
   }
   if (s != LRQK_OK) {
     mem_free(p);
@@ -450,6 +451,10 @@ enum lrqk_status device_wait(struct device *d, uint64_t ticket) {
   watch_call(d, CALL_WAIT, true);
   p->lost = s == LRQK_DEVICE_LOST;
   return s;
+}
+
+void device_frame(struct device *d, bool begin) {
+  if (d->ops->frame) d->ops->frame(d, begin);
 }
 
 size_t device_spans(struct device *d, struct span *out, size_t cap) { return d->ops->spans(d, out, cap); }

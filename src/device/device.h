@@ -40,6 +40,8 @@ struct device {
   const struct device_watch *watch;   /* who follows what is recorded (profile/); NULL: nobody */
   const char *at_stage;           /* what is recorded now belongs to this part of the model, and to this layer (-1: none); */
   int32_t at_layer;               /* for who watches */
+  const char *at_call;            /* ... and to this call ("token", at which position); "": none */
+  int64_t at_token;
   bool stamping;                  /* spans are collected; at first what options.timing says */
   bool serial;                    /* a barrier before every command: nothing overlaps */
   bool decoding;                  /* an allocation now is a bug: debug builds abort, others log it */
@@ -64,6 +66,7 @@ struct view { const struct buffer *buf; uint64_t offset, size; };
 struct device_options {
   const char *select;             /* as lrqk_engine_options.device */
   bool timing, validate;
+  enum lrqk_capture capture;
   /* Limits lowered for tests, so that small shapes meet what large ones do; 0: the driver's. */
   uint64_t max_allocation, max_binding;
   int texel;                      /* 0: as the device likes, 1: texel loads, -1: storage-buffer loads */
@@ -118,6 +121,7 @@ void device_fill(struct device *d, struct view dst, uint32_t word);
 void device_fault(struct device *d, enum lrqk_status s);       /* a fault of who records, logged already; LRQK_OK is none */
 enum lrqk_status device_submit(struct device *d, uint64_t *ticket);            /* ticket may be NULL */
 enum lrqk_status device_wait(struct device *d, uint64_t ticket);               /* 0: everything submitted */
+void device_frame(struct device *d, bool begin);               /* the borders of a token, for tools that know frames */
 
 /* ---- timing: one span per dispatch, copy and fill of the submits since the last call (options.timing) */
 
@@ -157,6 +161,7 @@ struct device_ops {
   enum lrqk_status (*submit)(struct device *d, uint64_t ticket);   /* tickets count 1, 2, 3 ... */
   enum lrqk_status (*wait)(struct device *d, uint64_t ticket);
   size_t (*spans)(struct device *d, struct span *out, size_t cap);
+  void (*frame)(struct device *d, bool begin);             /* optional; without it a device cannot be captured */
 };
 
 extern const struct device_ops device_vulkan, device_opencl, device_host;      /* a back end left out of the build enumerates nothing */

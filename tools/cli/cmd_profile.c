@@ -2,6 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "cmd.h"
 #include "input.h"
@@ -149,11 +150,13 @@ static int tokens(struct profiler *p) {
 static int prepare(struct profiler *p) {
   const struct options *o = p->o;
   if (o->json + o->csv + o->folded > 1) return ui_fail(p->u, LRQK_USAGE, "--json, --csv and --folded: one form at a time");
+  bool labels = o->capture && !strcmp(o->capture, "labels"), rgp = o->capture && !strcmp(o->capture, "rgp");
+  if (o->capture && !labels && !rgp) return ui_fail(p->u, LRQK_USAGE, "--capture: \"%s\" is neither labels nor rgp", o->capture);
   int code = work_cache(p->u, o, &p->cache);
   if (!code) code = work_model(p->u, &p->w, o->model, WHOLE);
   if (!code) code = tokens(p);
   if (code) return code;
-  struct lrqk_engine_options opt = {.device = o->device, .progress = ui_progress, .progress_ud = p->u, .timing = true};
+  struct lrqk_engine_options opt = {.capture = rgp ? LRQK_CAPTURE_RGP : labels ? LRQK_CAPTURE_LABELS : LRQK_CAPTURE_AUTO, .device = o->device, .progress = ui_progress, .progress_ud = p->u, .timing = true};
   code = (int)lrqk_engine_open(&p->w.engine, p->w.model, &opt);
   ui_clear(p->u);
   if (!code) code = (int)lrqk_engine_ceilings(p->w.engine, &p->head.ceilings);

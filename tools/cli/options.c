@@ -79,6 +79,8 @@ static const struct option {
   {"quality", NULL, NULL, COUNT, AT(quality), 0, 1e6, "N", "0",
    "after every so manieth decoded token compute exact attention on the host: what share of\nit the active tokens hold, head by head; 0: never", CMD_PROFILE},
   {"trace", NULL, NULL, STRING, AT(trace), 0, 0, "FILE", NULL, "write a timeline as Chrome trace JSON, for ui.perfetto.dev", CMD_PROFILE},
+  {"capture", NULL, NULL, STRING, AT(capture), 0, 0, "NAME", NULL,
+   "Vulkan: labels (of calls, layers, stages and kernels, for RenderDoc or Nsight) or rgp\n(every token a frame of the Radeon GPU Profiler too)", CMD_PROFILE},
   {"csv", NULL, NULL, FLAG, AT(csv), 0, 0, NULL, NULL, "the table as CSV", CMD_PROFILE},
   {"folded", NULL, NULL, FLAG, AT(folded), 0, 0, NULL, NULL, "microseconds of each phase;stage;kernel, as flame graphs are made from", CMD_PROFILE},
   {"threshold", NULL, NULL, REAL, AT(threshold), 0, 1e6, "PCT", "10", "exit 8 if something is slower by more than this, in percent, and its spread", CMD_DIFF},

@@ -80,6 +80,7 @@ static enum lrqk_status send(struct vk *v, uint64_t ticket) {
   if (!v->recording) return LRQK_OK;
   memory_barrier(v, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT);
   v->recording = false;
+  vk_labels_end(v, s->cmd);
   VK_TRY(v, EndCommandBuffer, s->cmd);
   const VkSubmitInfo info = { .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &s->cmd };
   VK_TRY(v, QueueSubmit, v->queue, 1, &info, s->fence);
@@ -97,6 +98,7 @@ enum lrqk_status vk_dispatch(struct device *d, const struct kernel *k, const uin
   struct vk_slot *s;
   TRY(vk_set_get(v, vk->layout, views, &set));   /* first: it may send what is recorded */
   TRY(recorder(v, &s));
+  vk_label(v, s->cmd, kernel_info[k->id].id);
   if (v->bound != vk->pipeline) v->CmdBindPipeline(s->cmd, VK_PIPELINE_BIND_POINT_COMPUTE, vk->pipeline);
   v->bound = vk->pipeline;
   v->CmdBindDescriptorSets(s->cmd, VK_PIPELINE_BIND_POINT_COMPUTE, vk->layout->pipeline, 0, 1, &set, 0, NULL);
@@ -112,6 +114,7 @@ enum lrqk_status vk_copy(struct device *d, struct view dst, struct view src) {
   TRY(recorder(v, &s));
   const VkBufferCopy region = { .srcOffset = src.offset, .dstOffset = dst.offset, .size = src.size };
   const struct vk_buffer *from = src.buf->backend, *to = dst.buf->backend;
+  vk_label(v, s->cmd, "copy");
   v->CmdCopyBuffer(s->cmd, from->handle, to->handle, 1, &region);
   vk_stamp(v, s, "copy");
   return LRQK_OK;
@@ -122,6 +125,7 @@ enum lrqk_status vk_fill(struct device *d, struct view dst, uint32_t word) {
   struct vk_slot *s;
   TRY(recorder(v, &s));
   const struct vk_buffer *to = dst.buf->backend;
+  vk_label(v, s->cmd, "fill");
   v->CmdFillBuffer(s->cmd, to->handle, dst.offset, dst.size, word);
   vk_stamp(v, s, "fill");
   return LRQK_OK;

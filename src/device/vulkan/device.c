@@ -17,14 +17,6 @@ enum lrqk_status vk_fail(struct vk *v, VkResult r, const char *call) {
   }
 }
 
-void vk_name(struct vk *v, VkObjectType type, uint64_t handle, const char *name) {
-  if (!v->inst.SetDebugUtilsObjectNameEXT) return;
-  const VkDebugUtilsObjectNameInfoEXT info = {
-    .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_OBJECT_NAME_INFO_EXT, .objectType = type, .objectHandle = handle, .pObjectName = name,
-  };
-  v->inst.SetDebugUtilsObjectNameEXT(v->device, &info);
-}
-
 static bool load_functions(struct vk *v) {
   bool all = true;
 #define X(name) all &= (v->name = (PFN_vk##name)v->inst.GetDeviceProcAddr(v->device, "vk" #name)) != NULL;
@@ -78,7 +70,7 @@ static enum lrqk_status open_physical(struct vk *v, uint32_t index, const struct
     log_hint(&d->log, "Debian and Ubuntu have it in vulkan-validationlayers");
     return LRQK_DEVICE;
   }
-  if (vk_instance_create(&v->inst, &d->log, opt->validate ? d : NULL) != LRQK_OK)
+  if (vk_instance_create(&v->inst, &d->log, opt->validate ? d : NULL, true) != LRQK_OK)
     return fail(&d->log, LRQK_DEVICE, "vulkan: no instance could be made");
   if (index >= vk_usable_devices(&v->inst, &d->log, list)) return fail(&d->log, LRQK_DEVICE, "%s is no longer there", d->caps.info.name);
   v->phys = list[index];
@@ -91,6 +83,7 @@ static enum lrqk_status open_physical(struct vk *v, uint32_t index, const struct
   v->props = p.properties;
   v->memory = m.memoryProperties;
   v->timing = opt->timing;
+  TRY(vk_labels_open(v, opt));
   TRY(create_device(v));
   TRY(vk_commands_init(v));
   TRY(vk_sets_init(v));
@@ -131,5 +124,5 @@ const struct device_ops device_vulkan = {
   .buffer_create = vk_buffer_create, .buffer_destroy = vk_buffer_destroy,
   .kernel_create = vk_kernel_create, .kernel_destroy = vk_kernel_destroy,
   .dispatch = vk_dispatch, .copy = vk_copy, .fill = vk_fill, .barrier = vk_barrier,
-  .submit = vk_submit, .wait = vk_wait, .spans = vk_spans,
+  .submit = vk_submit, .wait = vk_wait, .spans = vk_spans, .frame = vk_frame,
 };

@@ -60,7 +60,16 @@ static bool load_functions(struct vk_instance *inst, bool debug) {
   return all;
 }
 
-enum lrqk_status vk_instance_create(struct vk_instance *inst, const struct log *log, struct device *d) {
+static bool have_debug_utils(void) {
+  VkExtensionProperties list[64];
+  uint32_t n = 64;
+  if (vkEnumerateInstanceExtensionProperties(NULL, &n, list) < 0) return false;
+  for (uint32_t i = 0; i < n; i++)
+    if (!strcmp(list[i].extensionName, VK_EXT_DEBUG_UTILS_EXTENSION_NAME)) return true;
+  return false;
+}
+
+enum lrqk_status vk_instance_create(struct vk_instance *inst, const struct log *log, struct device *d, bool debug) {
   uint32_t version = 0;
   *inst = (struct vk_instance){ 0 };
   if (!have_loader() || vkEnumerateInstanceVersion(&version) < 0 || version < VK_API_VERSION_1_1) {
@@ -71,11 +80,13 @@ enum lrqk_status vk_instance_create(struct vk_instance *inst, const struct log *
     .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO, .pApplicationName = "lrqk", .pEngineName = "lrqk",
     .apiVersion = version < VK_API_VERSION_1_3 ? version : VK_API_VERSION_1_3,
   };
+  inst->version = app.apiVersion;
+  debug = d || (debug && have_debug_utils());
   const char *extensions[] = { VK_EXT_DEBUG_UTILS_EXTENSION_NAME };
   const VkInstanceCreateInfo info = {
     .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &app,
     .enabledLayerCount = d != NULL, .ppEnabledLayerNames = &validation_layer,
-    .enabledExtensionCount = d != NULL, .ppEnabledExtensionNames = extensions,
+    .enabledExtensionCount = debug, .ppEnabledExtensionNames = extensions,
   };
   VkResult r = vkCreateInstance(&info, NULL, &inst->handle);
   if (r < 0) {   /* VK_ERROR_INCOMPATIBLE_DRIVER: a loader without drivers */
@@ -83,7 +94,7 @@ enum lrqk_status vk_instance_create(struct vk_instance *inst, const struct log *
     log_debug(log, "vulkan: vkCreateInstance gave %d", r);
     return LRQK_DEVICE;
   }
-  bool all = load_functions(inst, d != NULL);
+  bool all = load_functions(inst, debug);
   VkDebugUtilsMessengerCreateInfoEXT messages = messenger_info;
   messages.pUserData = d;
   if (all && (!d || inst->CreateDebugUtilsMessengerEXT(inst->handle, &messages, NULL, &inst->messenger) >= 0)) return LRQK_OK;
@@ -204,7 +215,7 @@ void vk_enumerate(const struct log *log, bool validate, void (*fn)(void *ud, con
   (void)validate;
   struct vk_instance inst;
   VkPhysicalDevice list[VK_MAX_DEVICES];
-  if (vk_instance_create(&inst, log, NULL) != LRQK_OK) return;
+  if (vk_instance_create(&inst, log, NULL, false) != LRQK_OK) return;
   uint32_t n = vk_usable_devices(&inst, log, list);
   for (uint32_t i = 0; i < n; i++) {
     struct device_caps caps;

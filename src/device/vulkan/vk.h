@@ -4,7 +4,8 @@
  *   memory.c      memory types, buffers, budgets
  *   kernels.c     binding layouts, pipelines        cache.c  the pipeline cache and its file
  *   sets.c        descriptor sets, kept by what they bind
- *   commands.c    the ring of command buffers       timing.c  timestamps */
+ *   commands.c    the ring of command buffers       timing.c  timestamps
+ *   labels.c      names and labels for tools that look on */
 #ifndef DEVICE_VULKAN_VK_H
 #define DEVICE_VULKAN_VK_H
 
@@ -18,7 +19,9 @@
   X(GetPhysicalDeviceQueueFamilyProperties) X(GetPhysicalDeviceFormatProperties) X(EnumerateDeviceExtensionProperties)    \
   X(CreateDevice) X(GetDeviceProcAddr)
 
-#define VK_DEBUG_FUNCTIONS(X) X(CreateDebugUtilsMessengerEXT) X(DestroyDebugUtilsMessengerEXT) X(SetDebugUtilsObjectNameEXT)
+#define VK_DEBUG_FUNCTIONS(X)                                                                                           \
+  X(CreateDebugUtilsMessengerEXT) X(DestroyDebugUtilsMessengerEXT) X(SetDebugUtilsObjectNameEXT)                          \
+  X(CmdBeginDebugUtilsLabelEXT) X(CmdEndDebugUtilsLabelEXT) X(CmdInsertDebugUtilsLabelEXT) X(QueueInsertDebugUtilsLabelEXT)
 
 #define VK_DEVICE_FUNCTIONS(X)                                                                                          \
   X(DestroyDevice) X(DeviceWaitIdle) X(GetDeviceQueue) X(QueueSubmit)                                                     \
@@ -40,16 +43,18 @@ enum {
   VK_SETS = 16384,             /* descriptor sets kept: a step of 80 layers with 16 pages each needs about 6000 */
   VK_SETS_PER_POOL = 512,
   VK_BUCKETS = 8192,
-  VK_STAMPS_PER_POOL = 1024
+  VK_STAMPS_PER_POOL = 1024,
+  VK_LABELS = 3                /* call, layer, stage */
 };
 
 /* Several instances may live side by side, so their functions are theirs, not volk's global ones. */
 struct vk_instance {
   VkInstance handle;
+  uint32_t version;           /* of the API, that it was made for */
   VkDebugUtilsMessengerEXT messenger;
 #define X(name) PFN_vk##name name;
   VK_INSTANCE_FUNCTIONS(X)
-  VK_DEBUG_FUNCTIONS(X)       /* NULL unless validating */
+  VK_DEBUG_FUNCTIONS(X)       /* NULL without VK_EXT_debug_utils */
 #undef X
 };
 
@@ -95,6 +100,9 @@ struct vk_stamps {
   const char **name;            /* [n - 1] */
 };
 
+/* number negative: none. */
+struct vk_label { const char *name; int64_t number; };
+
 struct vk_slot {
   VkCommandBuffer cmd;
   VkFence fence;
@@ -132,6 +140,10 @@ struct vk {
   uint64_t ticket;              /* of the last submit */
   uint32_t messages_seen;       /* validation messages that a submit has reported */
 
+  bool labels, frames;          /* labels are written; RGP's frame markers too */
+  struct vk_label label[VK_LABELS];   /* open in the command buffer that records */
+  uint32_t depth;
+
   bool timing;
   uint64_t stamp_mask, stamp_last, stamp_ticks;   /* ticks since the first stamp, wrapped counters unrolled */
   struct span_list spans;
@@ -144,11 +156,11 @@ enum lrqk_status vk_fail(struct vk *v, VkResult r, const char *call);
     VkResult r_ = (v)->name(__VA_ARGS__);                            \
     if (r_ < 0) return vk_fail(v, r_, "vk" #name);                   \
   } while (0)
-void vk_name(struct vk *v, VkObjectType type, uint64_t handle, const char *name);   /* for the messages of the validation layer */
 
-/* instance.c.  d: whose validation messages are counted; NULL: no validation.  A failure is only a debug message. */
+/* instance.c.  d: whose validation messages are counted; NULL: no validation.  debug: with VK_EXT_debug_utils if it is there.  A failure
+ * is only a debug message. */
 bool vk_have_validation_layer(void);
-enum lrqk_status vk_instance_create(struct vk_instance *inst, const struct log *log, struct device *d);
+enum lrqk_status vk_instance_create(struct vk_instance *inst, const struct log *log, struct device *d, bool debug);
 void vk_instance_destroy(struct vk_instance *inst);
 uint32_t vk_usable_devices(const struct vk_instance *inst, const struct log *log, VkPhysicalDevice list[VK_MAX_DEVICES]);
 void vk_caps(const struct vk_instance *inst, VkPhysicalDevice phys, struct device_caps *caps);
@@ -193,6 +205,13 @@ enum lrqk_status vk_fill(struct device *d, struct view dst, uint32_t word);
 void vk_barrier(struct device *d);
 enum lrqk_status vk_submit(struct device *d, uint64_t ticket);
 enum lrqk_status vk_wait(struct device *d, uint64_t ticket);
+
+/* labels.c: nothing happens unless v->labels */
+enum lrqk_status vk_labels_open(struct vk *v, const struct device_options *opt);
+void vk_name(struct vk *v, VkObjectType type, uint64_t handle, const char *name);
+void vk_label(struct vk *v, VkCommandBuffer cmd, const char *command);   /* before the command */
+void vk_labels_end(struct vk *v, VkCommandBuffer cmd);                   /* before the command buffer ends */
+void vk_frame(struct device *d, bool begin);
 
 /* timing.c: nothing happens unless v->timing */
 void vk_stamps_begin(struct vk *v, struct vk_slot *s);
