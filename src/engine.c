@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "model/probe.h"
 #include "token/chat.h"
 
 /* ---- devices */
@@ -14,9 +15,37 @@ enum lrqk_status lrqk_devices(lrqk_log_fn log_fn, void *log_ud, void (*fn)(void 
   struct lrqk_device_info *list;
   size_t n;
   TRY(device_list(&list, &n, &log));
-  for (size_t i = 0; i < n; i++) fn(ud, &list[i]);
+  for (size_t i = 0; i < n; i++) {
+    struct forms forms;
+    form_defaults(&forms, &list[i]);
+    form_load(&forms, &list[i]);
+    form_describe(&list[i], &forms);
+    fn(ud, &list[i]);
+  }
   mem_free(list);
   return LRQK_OK;
+}
+
+enum lrqk_status lrqk_device_measure(const char *device, lrqk_log_fn log_fn, void *log_ud) {
+  const struct log log = { log_fn, log_ud };
+  struct device *d;
+  TRY(device_open(&d, &log, &(struct device_options){ .select = device }));
+  struct forms forms;
+  enum lrqk_status s = probe_forms(&forms, d);
+  if (s == LRQK_OK) form_save(&forms, &d->caps.info, &log);
+  device_close(d);
+  return s;
+}
+
+/* Capabilities choose, then times that were measured; a GPU is measured when it is first met. */
+static enum lrqk_status choose_forms(struct device *d, const char *pinned) {
+  const struct lrqk_device_info *info = &d->caps.info;
+  form_defaults(&d->forms, info);
+  if (!form_load(&d->forms, info) && !d->caps.cpu && (!pinned || !strcmp(pinned, "auto"))) {
+    TRY(probe_forms(&d->forms, d));
+    form_save(&d->forms, info, &d->log);
+  }
+  return pinned ? form_pin(&d->forms, info, pinned, &d->log) : LRQK_OK;
 }
 
 /* ---- model */
@@ -201,6 +230,7 @@ enum lrqk_status lrqk_engine_open(lrqk_engine **out, lrqk_model *m, const struct
   hp.used_layers = opt->n_layers;
   enum lrqk_status s = device_open(&e->dev, &m->log, &dev);
   if (s == LRQK_OK) e->dev->stamping = false;   /* until something is profiled */
+  if (s == LRQK_OK) s = choose_forms(e->dev, opt->form);
   if (s == LRQK_OK) s = model_load(&e->weights, &hp, m->gguf, e->dev, report_load, &progress);
   if (s != LRQK_OK) { lrqk_engine_close(e); return s; }
   *out = e;
@@ -214,4 +244,7 @@ void lrqk_engine_close(lrqk_engine *e) {
   mem_free(e);
 }
 
-void lrqk_engine_device(const lrqk_engine *e, struct lrqk_device_info *out) { *out = e->dev->caps.info; }
+void lrqk_engine_device(const lrqk_engine *e, struct lrqk_device_info *out) {
+  *out = e->dev->caps.info;
+  form_describe(out, &e->dev->forms);
+}

@@ -76,6 +76,17 @@ struct lrqk_memory_info {
 };
 
 /* Capabilities are plain data with units; 0 means not supported. */
+enum { LRQK_N_FORMS = 3, LRQK_MAX_FORMS = 12 };
+
+/* An operation that has several forms of kernel, and the one that runs on a device: `register` suits CPU drivers, `tile` GPUs,
+ * `clblast` is the CLBlast library.  Equal forms give equal bits. */
+struct lrqk_form_info {
+  const char *op, *shape;             /* "matvec", "wide": static strings; shape may be "" */
+  const char *form, *why;             /* "tile", and why: "type of device", "measured", "asked for" */
+  const char *choice[LRQK_N_FORMS];   /* the forms that there are, NULL: not on this device */
+  double us[LRQK_N_FORMS];            /* microseconds that each took on a fixed shape when it was measured, 0: it was not */
+};
+
 struct lrqk_device_info {
   int index;                          /* what --device takes */
   char backend[16];                   /* "vulkan", "opencl", "host" */
@@ -93,11 +104,19 @@ struct lrqk_device_info {
   uint32_t max_storage_bindings;      /* storage buffers of one kernel */
   uint32_t subgroup;                  /* lanes of a subgroup */
   double timestamp_period_ns;         /* 0: no timestamps */
+  bool clblast;                       /* dense products can go to CLBlast */
+  uint32_t n_forms;
+  struct lrqk_form_info forms[LRQK_MAX_FORMS];
 };
 
 /* Calls fn once for each device of every back end that was built in, in the order in which they are preferred:
  * discrete, integrated, software, host.  A back end without a driver contributes nothing. */
 enum lrqk_status lrqk_devices(lrqk_log_fn log, void *log_ud, void (*fn)(void *ud, const struct lrqk_device_info *d), void *ud);
+
+/* Times the forms of every operation on a device (as lrqk_engine_options.device; seconds on a software driver) and stores the
+ * times in the cache directory, from where later engines take the fastest.  An engine does so by itself on a GPU that has
+ * no times yet. */
+enum lrqk_status lrqk_device_measure(const char *device, lrqk_log_fn log, void *log_ud);
 
 /* ---- model: the file ---------------------------------------------------------------------------------------- */
 
@@ -223,6 +242,8 @@ struct lrqk_engine_options {
   bool timing;            /* sessions can be profiled */
   enum lrqk_capture capture;   /* Vulkan: LRQK_USAGE elsewhere unless AUTO */
   bool validate;          /* Vulkan: run under the Khronos validation layer; its messages become errors */
+  const char *form;       /* NULL or "auto": by the type of the device, or what was measured on it; a form ("register", "tile", "clblast") for
+                             every operation that has it, or a list "matvec=tile,matmul=register" */
   uint32_t n_layers;      /* only the first n layers, for measuring (the text makes no sense then); 0: all of them */
 };
 

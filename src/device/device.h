@@ -8,6 +8,7 @@
 #define DEVICE_DEVICE_H
 
 #include "base/log.h"
+#include "device/form.h"
 #include "device/kernels.h"
 
 /* DEVICE: the device's own memory.  HOST: host-visible memory that kernels read over the bus, the CPU side of the mixed
@@ -34,6 +35,7 @@ struct device {
   struct device_caps caps;
   const struct device_ops *ops;
   struct log log;
+  struct forms forms;             /* of the operations that have several; all FORM_REGISTER until someone chooses (engine.c) */
   uint64_t placed[N_PLACES];      /* bytes allocated now, by the place asked for */
   uint64_t bus_bytes;             /* bytes that copies moved from or to HOST (kernels that read HOST count their own) */
   uint32_t validation_messages;   /* of the validation layer, so far; each is an error (options.validate) */

@@ -39,13 +39,7 @@ static uint32_t grid_y(uint32_t lanes) { return ceil_div(ceil_div(lanes, 64), DE
 /* y[rows][n] = x[rows][k] W[n][k] + bias[n] */
 static void linear(struct forward *f, const struct linear *w, struct view x, struct view y, uint32_t rows) {
   struct view to = w->bias.size ? f->unbiased : y;
-  for (uint32_t i = 0; i < w->n_parts; i++) {
-    const struct linear_part *part = &w->part[i];
-    const struct kernel *k = f->matmul[part->kernel][rows >= 8];
-    struct matmul_params p = { .m = rows, .n = part->rows, .nblk = w->k / part->block, .ystr = w->n, .y0 = part->row0 };
-    struct view scale = part->scale.size ? part->scale : part->q;
-    DISPATCH(f->dev, k, ceil_div(part->rows, k->spec[0] * k->spec[2]), ceil_div(rows, k->spec[1]), 1, &p, x, part->q, to, scale);
-  }
+  linear_run(&f->linear, w, x, to, rows);
   if (!w->bias.size) return;
   struct add_row_params p = { .n4 = rows * (w->n / 4), .row4 = w->n / 4 };
   DISPATCH(f->dev, f->add_row, grid_x(p.n4), grid_y(p.n4), 1, &p, to, w->bias, y);
@@ -229,18 +223,6 @@ enum lrqk_status forward_logits(struct forward *f, uint32_t l0, uint32_t i, uint
 
 /* ---- set-up */
 
-/* Only the weight types that the model has: a pipeline takes tens of milliseconds to make. */
-static enum lrqk_status get_matmul(struct forward *f, const struct linear *w) {
-  bool cpu = f->dev->caps.cpu;
-  for (uint32_t i = 0; i < w->n_parts; i++) {
-    enum kernel_id id = w->part[i].kernel;
-    if (f->matmul[id][0]) continue;
-    for (int many = 0; many < 2; many++)
-      TRY(kernel_get(&f->matmul[id][many], f->dev, id, SPEC(cpu ? 8 : 64, many ? 8 : 1, cpu || many ? 4 : 1)));
-  }
-  return LRQK_OK;
-}
-
 static enum lrqk_status get_kernels(struct forward *f) {
   struct device *d = f->dev;
   TRY(kernel_get(&f->norm, d, KERNEL_RMS_NORM, SPEC(8)));
@@ -252,12 +234,12 @@ static enum lrqk_status get_kernels(struct forward *f) {
   if (f->m->hp.logit_cap > 0) TRY(kernel_get(&f->soft_cap, d, KERNEL_SOFT_CAP, SPEC(64)));
   for (uint32_t i = 0; i < f->m->hp.n_layers; i++) {
     const struct layer *w = &f->m->layers[i];
-    TRY(get_matmul(f, &w->qkv));
-    TRY(get_matmul(f, &w->out));
-    TRY(get_matmul(f, &w->gate_up));
-    TRY(get_matmul(f, &w->down));
+    TRY(linear_prepare(&f->linear, &w->qkv));
+    TRY(linear_prepare(&f->linear, &w->out));
+    TRY(linear_prepare(&f->linear, &w->gate_up));
+    TRY(linear_prepare(&f->linear, &w->down));
   }
-  return get_matmul(f, &f->m->head);
+  return linear_prepare(&f->linear, &f->m->head);
 }
 
 /* Outputs of the widest linear layer that has a bias. */
@@ -300,7 +282,8 @@ static enum lrqk_status alloc(struct forward *f) {
 
 enum lrqk_status forward_init(struct forward *f, const struct model *m, uint32_t n_ctx, uint32_t chunk) {
   uint32_t block = n_ctx < BLOCK ? n_ctx : BLOCK;
-  *f = (struct forward){ .m = m, .dev = m->dev, .chunk = chunk, .block = ceil_div(block, chunk) * chunk, .logit_rows = LOGIT_ROWS };
+  *f = (struct forward){ .m = m, .dev = m->dev, .chunk = chunk, .block = ceil_div(block, chunk) * chunk, .logit_rows = LOGIT_ROWS,
+                         .linear = { .dev = m->dev } };
   f->turns[0] = rope_of(&m->hp, n_ctx, false);
   f->turns[1] = rope_of(&m->hp, n_ctx, true);
   f->n_cs = m->hp.local_rope ? 2 : 1;

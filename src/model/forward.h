@@ -5,7 +5,7 @@
 #define MODEL_FORWARD_H
 
 #include "attention/attention.h"
-#include "model/model.h"
+#include "model/linear.h"
 
 struct forward {
   const struct model *m;
@@ -14,7 +14,7 @@ struct forward {
   uint32_t block;                 /* tokens whose hidden states are held between layers, a multiple of chunk */
   uint32_t logit_rows;            /* rows of logits at once */
   const struct kernel *norm, *norm_add, *add, *add_row, *gate_mul, *head_norm, *soft_cap;   /* the last two only where they are needed */
-  const struct kernel *matmul[N_KERNELS][2];   /* [KERNEL_MATMUL_x][m >= 8], NULL but for the model's weight types */
+  struct linear_kernels linear;
   struct view hidden[2];          /* [block + chunk][D] float: residual stream before and after a layer */
   int n_cs;                       /* angles of RoPE: [0], and where windowed layers have their own [1] */
   const struct rope *turns[2];

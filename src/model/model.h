@@ -69,6 +69,7 @@ enum lrqk_status model_check(const struct hparams *hp, const struct gguf *g);
  * Planes are k-block major, [block][row], so that neighbouring lanes read neighbouring words (shaders/matmul.k). */
 struct linear_part {
   enum kernel_id kernel;  /* KERNEL_MATMUL_x */
+  uint32_t type;          /* the number in a file of the type that it is packed as */
   uint32_t block;         /* values of k that the kernel counts as one */
   uint32_t row0, rows;    /* output columns row0 .. row0 + rows of y */
   struct view q;          /* F32: [k/4][rows] float4; F16, BF16: [k/8][rows] uint4 of halves; Q8_0, Q6_K: [k/32][2][rows] uint4 of

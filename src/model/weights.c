@@ -11,7 +11,7 @@
 
 enum width { W_NONE, W_EMBD, W_VOCAB, W_Q, W_KV, W_QKV, W_HEAD, W_FF, W_2FF, W_PAIRS };    /* what a dimension must be */
 enum use { USE_VECTOR, USE_MATRIX, USE_ROWS };               /* norms, biases; linear maps; rows read one by one on the CPU */
-enum form { ALWAYS, QKV_ONE, QKV_THREE, FFN_ONE, FFN_TWO };  /* fused weights or their parts (feature FUSED) */
+enum weight_form { ALWAYS, QKV_ONE, QKV_THREE, FFN_ONE, FFN_TWO };  /* fused weights or their parts (feature FUSED) */
 enum weight_id {
   EMBD, OUTPUT_NORM, OUTPUT, ROPE_FREQS, ROPE_LONG, ROPE_SHORT, ATTN_NORM, ATTN_QKV, ATTN_Q, ATTN_K, ATTN_V, ATTN_OUTPUT, QKV_BIAS, Q_BIAS, K_BIAS,
   V_BIAS, OUTPUT_BIAS, Q_NORM, K_NORM, ATTN_POST, FFN_NORM, FFN_GATE, FFN_UP, FFN_GATE_UP, FFN_DOWN, GATE_BIAS, UP_BIAS, DOWN_BIAS, FFN_POST,
@@ -23,7 +23,7 @@ static const struct weight {
   enum width row, rows;         /* dims[0], dims[1] */
   enum use use;
   bool per_layer, optional;
-  enum form form;
+  enum weight_form form;
   unsigned feature;             /* only with this one; 0: of any architecture */
 } weights[N_WEIGHTS] = {
   [EMBD]        = { "token_embd.weight",  W_EMBD, W_VOCAB, USE_ROWS,   false, false, ALWAYS,    0 },
@@ -360,7 +360,7 @@ static enum lrqk_status load_linear(struct loader *l, struct linear *out, const 
     }
     for (uint32_t row = 0; row < rows; row += most, w.n_parts++) {
       struct linear_part *p = l->measure ? &measured : &part[w.n_parts];
-      *p = (struct linear_part){ .kernel = type->kernel, .block = type->block, .row0 = w.n + row,
+      *p = (struct linear_part){ .kernel = type->kernel, .type = type->type, .block = type->block, .row0 = w.n + row,
                                  .rows = rows - row < most ? rows - row : most };
       TRY(load_part(l, type, p, row, s + i));
     }

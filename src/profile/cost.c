@@ -49,6 +49,28 @@ static double cost_matmul(const struct call *c) {
   return 2.0 * p->m * p->n * D(k);
 }
 
+static double cost_matvec_tile(const struct call *c) {
+  P(matvec_tile);
+  b[0] = (uint64_t)c->groups[1] * p->k * 4;
+  b[2] = (uint64_t)c->groups[1] * p->n * 4;
+  return 2.0 * c->groups[1] * p->n * D(p->k);
+}
+
+static double cost_matmul_tile(const struct call *c) {
+  P(matmul_tile);
+  b[0] = (uint64_t)p->m * p->k * 4;
+  b[2] = (uint64_t)p->m * p->n * 4;
+  return 2.0 * p->m * p->n * D(p->k);
+}
+
+static double cost_dequant(const struct call *c) {
+  P(dequant);
+  b[0] = b[0] / p->n * p->rows;
+  b[1] = b[1] / p->n * p->rows;
+  b[2] = (uint64_t)p->rows * p->k * 4;
+  return 2.0 * p->rows * D(p->k);
+}
+
 static double cost_rms_norm(const struct call *c) {
   P(rms_norm);
   bool add = c->id == KERNEL_RMS_NORM_ADD;

@@ -245,6 +245,44 @@ void host_matmul(const struct host_call *c) {
     for (uint32_t j0 = 0; j0 < p->n; j0 += N_TILE) matmul_tile(c, m0, min_u32(p->m - m0, M_TILE), j0, min_u32(p->n - j0, N_TILE));
 }
 
+/* Forms of the matmul for GPUs: the type is a constant of theirs. */
+static enum kernel_id matmul_of_type(uint32_t type) {
+  static const enum kernel_id of[] = {
+    [0] = KERNEL_MATMUL_F32, [1] = KERNEL_MATMUL_F16, [2] = KERNEL_MATMUL_Q4_0, [3] = KERNEL_MATMUL_Q4_1, [6] = KERNEL_MATMUL_Q5_0,
+    [7] = KERNEL_MATMUL_Q5_1, [8] = KERNEL_MATMUL_Q8_0, [10] = KERNEL_MATMUL_Q2_K, [11] = KERNEL_MATMUL_Q3_K, [12] = KERNEL_MATMUL_Q4_K,
+    [13] = KERNEL_MATMUL_Q5_K, [14] = KERNEL_MATMUL_Q6_K, [20] = KERNEL_MATMUL_IQ4_NL, [23] = KERNEL_MATMUL_IQ4_XS, [30] = KERNEL_MATMUL_BF16,
+  };
+  return of[type];
+}
+
+void host_matvec_tile(const struct host_call *c) {
+  const struct matvec_tile_params *p = c->params;
+  struct host_call call = *c;
+  call.id = matmul_of_type(c->spec[2]);
+  call.params = &(struct matmul_params){ .m = c->groups[1], .n = p->n, .nblk = p->k / block_of(call.id), .ystr = p->ystr, .y0 = p->y0 };
+  host_matmul(&call);
+}
+
+void host_matmul_tile(const struct host_call *c) {
+  const struct matmul_tile_params *p = c->params;
+  struct host_call call = *c;
+  call.id = matmul_of_type(c->spec[3]);
+  call.params = &(struct matmul_params){ .m = p->m, .n = p->n, .nblk = p->k / block_of(call.id), .ystr = p->ystr, .y0 = p->y0 };
+  host_matmul(&call);
+}
+
+void host_dequant(const struct host_call *c) {
+  const struct dequant_params *p = c->params;
+  const struct host_call planes = { .id = matmul_of_type(c->spec[1]), .params = &(struct matmul_params){ .n = p->n }, .buf = { [1] = c->buf[0], [3] = c->buf[1] } };
+  uint32_t block = block_of(planes.id);
+  for (uint32_t r = 0; r < p->rows; r++)
+    for (uint32_t b = 0; b < p->k / block; b++) {
+      float w[MAX_BLOCK][N_TILE];
+      dequantise(w, 0, &planes, b, p->row0 + r);
+      for (uint32_t e = 0; e < block; e++) ((float *)c->buf[2])[((size_t)b * block + e) * p->rows + r] = w[e][0];
+    }
+}
+
 /* ---- attention */
 
 static void halves_to_floats(float *out, const uint16_t *in, uint32_t n) {

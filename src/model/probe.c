@@ -1,0 +1,108 @@
+/* probe.c - see probe.h.  Of each form, kernels are made, run once, and the best of a few short runs counts, by the host's
+ * clock: a submit holds several dispatches, so that what a submit costs does not count. */
+#include "model/probe.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "gguf/tensor_type.h"
+#include "model/linear.h"
+#include "model/repack.h"
+
+enum {
+  RUNS = 3,
+  LEAST_NS = 1000000,             /* of a run: below it the clock and the submit count too much */
+  MOST = 64,                      /* dispatches of a run */
+  NARROW = 768, WIDE = 2048,      /* rows and columns of a weight */
+  TOKENS = 64                     /* of a matmul */
+};
+
+/* One operation to be timed: dispatches itself once by the form in dev->forms. */
+struct probe { struct device *dev; struct pool pool; void (*run)(struct probe *p); struct linear_kernels linear; struct linear w; struct linear_part part;
+               struct view x, y; uint32_t rows; };
+
+static enum lrqk_status time_runs(struct probe *p, uint32_t n, uint64_t *ns) {
+  for (uint32_t i = 0; i < n; i++) p->run(p);
+  uint64_t begin = clock_ns();
+  TRY(device_submit(p->dev, NULL));
+  TRY(device_wait(p->dev, 0));
+  *ns = clock_ns() - begin;
+  return LRQK_OK;
+}
+
+static enum lrqk_status time_form(struct probe *p, double *us) {
+  uint64_t ns;
+  uint32_t n = 1;
+  TRY(time_runs(p, 1, &ns));      /* the first may include work of the driver */
+  TRY(time_runs(p, n, &ns));
+  while (ns < LEAST_NS && n < MOST) {
+    n *= 4;
+    TRY(time_runs(p, n, &ns));
+  }
+  double best = (double)ns / n;
+  for (int i = 1; i < RUNS; i++) {
+    TRY(time_runs(p, n, &ns));
+    if ((double)ns / n < best) best = (double)ns / n;
+  }
+  *us = best / 1000;
+  return LRQK_OK;
+}
+
+/* ---- linear layers, of 4-bit weights: most models' */
+
+static void run_linear(struct probe *p) { linear_run(&p->linear, &p->w, p->x, p->y, p->rows); }
+
+static enum lrqk_status open_linear(struct probe *p, uint32_t rows, uint32_t n) {
+  const struct repack_type *t = repack_find(TYPE_Q4_1);
+  uint32_t groups = repack_groups(t, n);
+  *p = (struct probe){ .dev = p->dev, .pool = p->pool, .run = run_linear, .linear = { .dev = p->dev }, .rows = rows };
+  p->part = (struct linear_part){ .kernel = t->kernel, .type = t->type, .block = t->block, .rows = n };
+  TRY(pool_alloc(&p->part.q, &p->pool, repack_q_bytes(t, n, n, groups)));
+  TRY(pool_alloc(&p->part.scale, &p->pool, repack_scale_bytes(t, n, groups)));
+  TRY(pool_alloc(&p->x, &p->pool, (uint64_t)rows * n * 4));
+  TRY(pool_alloc(&p->y, &p->pool, (uint64_t)rows * n * 4));
+  p->w = (struct linear){ .n = n, .k = n, .n_parts = 1, .part = &p->part };
+  return LRQK_OK;
+}
+
+/* ---- all */
+
+static enum lrqk_status open_probe(struct probe *p, enum form_op op) {
+  switch (op) {
+    case OP_MATVEC: return open_linear(p, 1, NARROW);
+    case OP_MATVEC_WIDE: return open_linear(p, 1, WIDE);
+    case OP_MATMUL: return open_linear(p, TOKENS, NARROW);
+    case OP_MATMUL_WIDE: return open_linear(p, TOKENS, WIDE);
+    case N_FORM_OPS: break;
+  }
+  return LRQK_OK;
+}
+
+static enum lrqk_status probe_op(struct probe *p, struct form_choice *c, enum form_op op) {
+  struct device *d = p->dev;
+  TRY(open_probe(p, op));
+  for (enum form f = 0; f < N_FORMS; f++) {
+    if (!form_possible(&d->caps.info, op, f)) continue;
+    d->forms.op[op].form = f;
+    TRY(linear_prepare(&p->linear, &p->w));
+    TRY(time_form(p, &c->us[f]));
+  }
+  return LRQK_OK;
+}
+
+enum lrqk_status probe_forms(struct forms *out, struct device *d) {
+  struct forms before = d->forms, times = { 0 };
+  uint64_t begin = clock_ns();
+  enum lrqk_status s = LRQK_OK;
+  for (enum form_op op = 0; s == LRQK_OK && op < N_FORM_OPS; op++) {
+    struct probe p = { .dev = d };
+    pool_init(&p.pool, d, PLACE_DEVICE, "probe of forms", 4u << 20);
+    s = probe_op(&p, &times.op[op], op);
+    pool_destroy(&p.pool);
+  }
+  d->forms = before;
+  if (s != LRQK_OK) return s;
+  form_decide(&times, &d->caps.info);
+  *out = times;
+  log_debug(&d->log, "%s: forms measured in %llu ms", d->caps.info.name, (unsigned long long)((clock_ns() - begin) / 1000000));
+  return LRQK_OK;
+}
