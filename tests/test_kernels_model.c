@@ -9,8 +9,7 @@
 
 #include "base/half.h"
 #include "base/num.h"
-#include "gguf_writer.h"
-#include "model/repack.h"
+#include "random_matrix.h"
 #include "shaders/step.h"
 
 #define LEN(a) (sizeof(a) / sizeof *(a))
@@ -18,8 +17,6 @@
 static const double EXACT_MATHS = 1e-12;         /* NMSE of fp32 sums of a few hundred products */
 static const double WITH_EXP = 1e-11;            /* lavapipe's exp is good to 1.1e-6 */
 
-
-static void *zeros(size_t bytes) { return test_memory(bytes / 4, 4); }
 
 /* ---- elementwise */
 
@@ -251,24 +248,6 @@ END_TEST
 /* ---- matmul.  The weights are quantised as in a file and brought into planes by repack_rows (test_model.c has its layouts
  * written down a second time); the references are the file's own dequantisers. */
 
-struct matrix { const struct repack_type *t; uint32_t n, k; void *q, *scale; uint64_t q_bytes, scale_bytes; float *values; };
-
-static struct matrix random_matrix(uint32_t type, uint32_t n, uint32_t k) {
-  const struct repack_type *t = repack_find(type);
-  const struct tensor_type *in = tensor_type_find(type);
-  uint32_t groups = repack_groups(t, k);
-  struct matrix w = { .t = t, .n = n, .k = k, .q_bytes = repack_q_bytes(t, n, k, groups), .scale_bytes = repack_scale_bytes(t, n, groups) };
-  struct gguf_bytes file = { 0 };
-  w.values = random_floats((size_t)n * k, -0.4f, 0.3f);
-  writer_quantise(&file, type, w.values, (uint64_t)n * k);
-  in->dequantise(file.data, w.values, (uint64_t)n * k);
-  w.q = zeros(w.q_bytes);
-  w.scale = w.scale_bytes ? zeros(w.scale_bytes) : canary_words(w.scale_bytes = 16);       /* bound, never read */
-  repack_rows(t, &(struct repack_planes){ w.q, w.scale, n }, 0, file.data, (size_t)k / in->block * in->bytes, n, k, 0, groups);
-  free(file.data);
-  return w;
-}
-
 /* y of every device, [HARNESS_DEVICES][m][ystr], CANARY where nothing is written. */
 static float *multiply(const struct matrix *w, const float *x, uint32_t m, uint32_t ystr, uint32_t y0) {
   uint32_t tm = m < 8 ? 1 : 8;
@@ -303,17 +282,12 @@ static void matmul_case(uint32_t type, uint32_t n, uint32_t k) {
   }
 }
 
-static const struct { uint32_t type, unit; } formats[] = {       /* unit: values of k that rows are multiples of */
-  { TYPE_F32, 4 },   { TYPE_F16, 8 },   { TYPE_BF16, 8 },   { TYPE_Q8_0, 32 },
-  { TYPE_Q4_0, 32 }, { TYPE_Q4_1, 32 }, { TYPE_Q5_0, 32 }, { TYPE_Q5_1, 32 }, { TYPE_IQ4_NL, 32 },
-  { TYPE_Q2_K, 256 }, { TYPE_Q3_K, 256 }, { TYPE_Q4_K, 256 }, { TYPE_Q5_K, 256 }, { TYPE_Q6_K, 256 }, { TYPE_IQ4_XS, 256 },
-};
 static const uint32_t products[][2] = { { 1, 1 }, { 31, 3 }, { 32, 2 }, { 33, 5 }, { 161, 600 } };   /* n, k/unit: the last, values */
 
 START_TEST(matmul) {
   size_t format = (size_t)_i / LEN(products), shape = (size_t)_i % LEN(products);
-  uint32_t unit = formats[format].unit, k = products[shape][1] > 100 ? products[shape][1] / unit : products[shape][1];
-  matmul_case(formats[format].type, products[shape][0], k * unit);
+  uint32_t unit = weight_types[format].unit, k = products[shape][1] > 100 ? products[shape][1] / unit : products[shape][1];
+  matmul_case(weight_types[format].type, products[shape][0], k * unit);
 }
 END_TEST
 
@@ -568,7 +542,7 @@ int main(void) {
   tcase_add_test(c, head_norm);
   tcase_add_test(c, rms_norm);
   tcase_add_loop_test(c, rope, 0, 22);
-  tcase_add_loop_test(c, matmul, 0, (int)(LEN(formats) * LEN(products)));
+  tcase_add_loop_test(c, matmul, 0, (int)(N_WEIGHT_TYPES * LEN(products)));
   tcase_add_loop_test(c, attention_prefill, 0, (int)LEN(prefills));
   tcase_add_loop_test(c, attention_prefill_windows, 0, (int)LEN(prefills));
   tcase_add_loop_test(c, attention_decode, 0, (int)LEN(decodes));

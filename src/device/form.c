@@ -18,8 +18,9 @@ static const struct op { const char *name, *shape; bool clblast; uint32_t workgr
 };
 
 bool form_possible(const struct lrqk_device_info *d, enum form_op op, enum form f) {
+  bool host = !strcmp(d->backend, "host");   /* computes every form the same way */
   switch (f) {
-    case FORM_TILE: return d->max_workgroup >= ops[op].workgroup && d->max_shared >= ops[op].shared;
+    case FORM_TILE: return !host && d->max_workgroup >= ops[op].workgroup && d->max_shared >= ops[op].shared;
     case FORM_CLBLAST: return ops[op].clblast && d->clblast;
     default: return true;
   }
@@ -89,7 +90,8 @@ enum lrqk_status form_pin(struct forms *out, const struct lrqk_device_info *d, c
     if (set(out, d, one ? word : NULL, name, (enum form)f, &known)) continue;
     if (!known) return bad(log, text, word, n);
     fail(log, LRQK_USAGE, "form \"%.*s\": not on %s", (int)n, word, d->name);
-    if (f == FORM_CLBLAST) log_hint(log, "clblast needs an OpenCL device and a build with CLBlast, and has only dense products (matmul)");
+    if (!strcmp(d->backend, "host")) log_hint(log, "the host computes every operation in one form");
+    else if (f == FORM_CLBLAST) log_hint(log, "clblast needs an OpenCL device and a build with CLBlast, and has only dense products (matmul)");
     else log_hint(log, "its workgroups have too few lanes or too little shared memory");
     return LRQK_USAGE;
   }

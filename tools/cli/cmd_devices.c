@@ -1,4 +1,7 @@
 /* cmd_devices.c - `lrqk devices`: the list, and with -v or --json what each can do. */
+#include <stdio.h>
+#include <string.h>
+
 #include "cmd.h"
 
 struct list {
@@ -15,6 +18,40 @@ static const char *type_name(enum lrqk_device_type t) {
     case LRQK_DEVICE_OTHER: break;
   }
   return "other";
+}
+
+static void form_json(struct text *t, const struct lrqk_form_info *f) {
+  json_open(t, '{');
+  json_field_string(t, "op", f->op);
+  json_field_string(t, "shape", f->shape);
+  json_field_string(t, "form", f->form);
+  json_field_string(t, "why", f->why);
+  json_key(t, "microseconds");
+  json_open(t, '{');
+  for (int i = 0; i < LRQK_N_FORMS; i++) {
+    if (!f->choice[i]) continue;
+    json_key(t, f->choice[i]);
+    if (f->us[i] > 0) json_num(t, f->us[i]);
+    else json_null(t);
+  }
+  json_close(t, '}');
+  json_close(t, '}');
+}
+
+/* "     form            matvec wide: tile (measured: register 120 us, tile 80 us)" */
+static void form_text(struct text *t, const struct lrqk_form_info *f) {
+  const char *mark = ": ";
+  bool timed = false;
+  text_printf(t, "     form            %s%s%s: %s (%s", f->op, *f->shape ? " " : "", f->shape, f->form, f->why);
+  for (int i = 0; i < LRQK_N_FORMS; i++) timed |= f->us[i] > 0;
+  if (!timed) mark = "; there are ";
+  for (int i = 0; i < LRQK_N_FORMS; i++) {
+    if (!f->choice[i] || (timed && !(f->us[i] > 0))) continue;
+    text_printf(t, "%s%s", mark, f->choice[i]);
+    if (timed) text_printf(t, " %.0f us", f->us[i]);
+    mark = ", ";
+  }
+  text_printf(t, ")\n");
 }
 
 static void as_json(struct text *t, const struct lrqk_device_info *d) {
@@ -46,6 +83,12 @@ static void as_json(struct text *t, const struct lrqk_device_info *d) {
   json_field_uint(t, "max_storage_bindings", d->max_storage_bindings);
   json_field_uint(t, "subgroup", d->subgroup);
   json_field_num(t, "timestamp_period_ns", d->timestamp_period_ns);
+  json_key(t, "clblast");
+  json_bool(t, d->clblast);
+  json_key(t, "forms");
+  json_open(t, '[');
+  for (uint32_t i = 0; i < d->n_forms; i++) form_json(t, &d->forms[i]);
+  json_close(t, ']');
   json_close(t, '}');
 }
 
@@ -66,6 +109,7 @@ static void as_text(struct text *t, const struct lrqk_device_info *d, bool verbo
   if (d->subgroup) text_printf(t, "     subgroup        %u lanes\n", d->subgroup);
   if (d->timestamp_period_ns > 0) text_printf(t, "     timestamps      every %g ns\n", d->timestamp_period_ns);
   else text_printf(t, "     timestamps      none\n");
+  for (uint32_t i = 0; i < d->n_forms; i++) form_text(t, &d->forms[i]);
 }
 
 static void on_device(void *ud, const struct lrqk_device_info *d) {
@@ -75,14 +119,33 @@ static void on_device(void *ud, const struct lrqk_device_info *d) {
   else as_text(&l->t, d, l->u->verbose);
 }
 
+static void count(void *ud, const struct lrqk_device_info *d) {
+  unsigned *n = ud;
+  if ((unsigned)d->index >= *n && strcmp(d->backend, "host")) *n = (unsigned)d->index + 1;   /* host has one form of everything */
+}
+
+static int measure(struct ui *u) {
+  unsigned n = 0;
+  int code = (int)lrqk_devices(ui_log, u, count, &n);
+  for (unsigned i = 0; !code && i < n; i++) {
+    char index[16];
+    snprintf(index, sizeof index, "%u", i);
+    code = (int)lrqk_device_measure(index, ui_log, u);
+    if (!code && ui_interrupted()) code = LRQK_INTERRUPTED;
+  }
+  return code;
+}
+
 int cmd_devices(struct ui *u, const struct options *o) {
   struct list l = {.u = u};
+  int code = o->measure ? measure(u) : 0;
+  if (code) return code;
   if (o->json) {
     json_open(&l.t, '{');
     json_key(&l.t, "devices");
     json_open(&l.t, '[');
   }
-  int code = (int)lrqk_devices(ui_log, u, on_device, &l);
+  code = (int)lrqk_devices(ui_log, u, on_device, &l);
   if (!code && !l.n) code = ui_fail(u, LRQK_DEVICE, "no device: no driver answered");
   if (code) {
     text_free(&l.t);

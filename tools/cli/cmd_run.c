@@ -339,6 +339,7 @@ int cmd_run(struct ui *u, const struct options *o) {
   struct run r = {.u = u, .o = o, .finish = "length"};
   int code = prepare(&r);
   if (!code) {
+    r.w.form = o->form;
     code = work_engine(u, &r.w, o->device);
     double t = ui_now();
     if (!code) code = work_session(u, &r.w, &r.cache, r.n_ctx);

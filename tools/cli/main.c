@@ -63,7 +63,7 @@ const struct command commands[] = {
    "  lrqk profile -m model.gguf -f book.txt --json > after.json     (another build, policy or device)\n"
    "  lrqk profile diff before.json after.json", cmd_profile_diff},
   {"inspect", CMD_INSPECT, "show what is in a model file", "MODEL [FLAGS]", NULL, cmd_inspect},
-  {"devices", CMD_DEVICES, "list the devices", "[-v] [--json]",
+  {"devices", CMD_DEVICES, "list the devices", "[-v] [--measure] [--json]",
    "In the order in which they are preferred; --device takes the number, or a part of the name.", cmd_devices},
   {NULL, 0, NULL, NULL, NULL, NULL},
 };

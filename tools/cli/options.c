@@ -127,6 +127,10 @@ static const struct option {
   {"proxy-type", NULL, NULL, CACHE, 0, 0, 0, "NAME", "int8", "numbers of the proxy: int8 or fp16", CACHED},
   {"device", NULL, "dev", STRING, AT(device), 0, 0, "D", "the best one",
    "index, part of a name, vulkan:..., opencl:... or host; see `lrqk devices`", DEVICED},
+  {"form", NULL, NULL, STRING, AT(form), 0, 0, "F", "auto", "kernels for CPU drivers (register), for GPUs (tile) or CLBlast's (clblast) wherever\n"
+   "there are such, or a list matvec=tile,matmul=clblast; auto: by device, or measured", DEVICED},
+  {"measure", NULL, NULL, FLAG, AT(measure), 0, 0, NULL, NULL,
+   "time the forms of kernels on each device and keep the times; `--form auto` goes by them", CMD_DEVICES},
   {"top", NULL, NULL, COUNT, AT(top), 1, INT32_MAX, "N", NULL, "only the N largest logits", CMD_LOGITS},
   {"raw", NULL, NULL, FLAG, AT(raw), 0, 0, NULL, NULL, "the prompt as it is, without the model's chat template", CMD_RUN},
   {"special", NULL, NULL, FLAG, AT(special), 0, 0, NULL, NULL,

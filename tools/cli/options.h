@@ -34,6 +34,8 @@ struct options {
   bool help;
   const char *model, *session, *prompt, *file, *system, *chat_template, *tokens, *policies, *device, *task, *length, *out, *gen, *depth, *fill;
   const char *output, *trace, *capture, *kernels, *before, *after;
+  const char *form;
+  bool measure;
   int64_t predict, ctx, top_k, repeat_last, seed, top, chunks, prefill, decode, samples, depths, reps, layers, every, quality;
   double temp, top_p, min_p, repeat_penalty, threshold;
   bool json, ignore_eos, special, raw, truncate, no_bos, to_text, verbose, debug, quiet, print, serial, by_layer, by_head, csv, folded;

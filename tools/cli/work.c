@@ -19,7 +19,7 @@ int work_model(struct ui *u, struct work *w, const char *path, enum part part) {
 }
 
 int work_engine(struct ui *u, struct work *w, const char *device) {
-  struct lrqk_engine_options opt = {.device = device, .progress = ui_progress, .progress_ud = u};
+  struct lrqk_engine_options opt = {.device = device, .form = w->form, .progress = ui_progress, .progress_ud = u};
   double t = ui_now();
   enum lrqk_status s = lrqk_engine_open(&w->engine, w->model, &opt);
   w->load_s = ui_now() - t;

@@ -8,6 +8,7 @@ struct work {
   lrqk_model *model;
   lrqk_engine *engine;
   lrqk_session *session;
+  const char *form;              /* --form, for work_engine */
   struct lrqk_model_info info;   /* of model */
   double load_s;                 /* work_engine took */
 };
