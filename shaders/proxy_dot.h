@@ -1,34 +1,52 @@
 // proxy_dot.h - scores of TN adjacent tokens for the G query heads of a list; score_stat.k is built on it.
 // acc[i * TN + j] (private, the caller's) = query proxy `list * G + i` times proxy row `row0 + min(t + j, last)`: rows beyond
 // the last are masked by the caller.  Wants LD names qh, px, sc; SPECs G, RW, TN; PROXY.  row0 and t are even.
+// The first uint4 of a row stands before the loop over the others, and its part of the queries is kept (PROXY_QUERY): lavapipe
+// unrolls no loop of this length, and what changes in a loop costs a blend each time.  Short rows have no other.
 #ifdef PROXY
-#define PROXY_DOT(acc, list, row0, t, last) {                                                   \
+#define PROXY_QUERY(first, list)                                                                \
+    float4 first[G * PROXY_F4];                                                                 \
+    for (uint i_ = 0u; i_ < G; i_++)                                                            \
+      for (uint j_ = 0u; j_ < PROXY_F4; j_++) first[i_ * PROXY_F4 + j_] = LD(qh, ((list) * G + i_) * (RW * PROXY_F4) + j_);
+
+#define PROXY_DOT(acc, first, list, row0, t, last) {                                            \
     PROXY_ACC                                                                                   \
     for (uint i_ = 0u; i_ < G; i_++)                                                            \
       for (uint j_ = 0u; j_ < TN; j_++) PROXY_AT(acc, i_ * TN + j_) = PROXY_ZERO;               \
-    for (uint c_ = 0u; c_ < RW; c_++) {                                                         \
-      uint4 w_[TN];                                                                             \
-      for (uint j_ = 0u; j_ < TN; j_++) w_[j_] = LD(px, ((row0) + min((t) + j_, last)) * RW + c_); \
-      PROXY_PARTS(acc, list, c_)                                                                \
+    uint4 w_[TN];                                                                               \
+    PROXY_ROWS(row0, t, last, 0u)                                                               \
+    PROXY_PARTS(acc, PROXY_FIRST, first, 0u)                                                    \
+    for (uint c_ = 1u; c_ < RW; c_++) {                                                         \
+      PROXY_ROWS(row0, t, last, c_)                                                             \
+      PROXY_PARTS(acc, PROXY_OTHER, list, c_)                                                   \
     }                                                                                           \
     PROXY_FINISH(acc, row0, t, last)                                                            \
   }
 
+#define PROXY_ROWS(row0, t, last, c)                                                            \
+    for (uint j_ = 0u; j_ < TN; j_++) w_[j_] = LD(px, ((row0) + min((t) + j_, last)) * RW + (c));
+
+// Part `part` of the proxy of query i_, from PROXY_QUERY's array or from memory.
+#define PROXY_FIRST(first, part)  first[i_ * PROXY_F4 + (part)]
+#define PROXY_OTHER(list, part)   LD(qh, ((list) * G + i_) * (RW * PROXY_F4) + (part))
+
 // Four coordinates: value `k4` of each row against float4 `part` of the query proxies' row.
-#define PROXY_PART(acc, list, part, k4) {                                                       \
+#define PROXY_PART(acc, query, from, part, k4) {                                                \
     float4 k_[TN];                                                                              \
     for (uint j_ = 0u; j_ < TN; j_++) k_[j_] = k4;                                              \
     for (uint i_ = 0u; i_ < G; i_++) {                                                          \
-      float4 q_ = LD(qh, ((list) * G + i_) * (RW * PROXY_F4) + (part));                         \
+      float4 q_ = query(from, part);                                                            \
       for (uint j_ = 0u; j_ < TN; j_++) PROXY_MAC(PROXY_AT(acc, i_ * TN + j_), q_, k_[j_]);     \
     }                                                                                           \
   }
 
 #if PROXY == 8
 #define PROXY_F4                4u          /* float4s of a query proxy for one uint4 of a row */
-#define PROXY_PARTS(acc, list, c)                                                               \
-    PROXY_PART(acc, list, (c) * 4u,      I8_4(w_[j_].x)) PROXY_PART(acc, list, (c) * 4u + 1u, I8_4(w_[j_].y)) \
-    PROXY_PART(acc, list, (c) * 4u + 2u, I8_4(w_[j_].z)) PROXY_PART(acc, list, (c) * 4u + 3u, I8_4(w_[j_].w))
+#define PROXY_PARTS(acc, query, from, c)                                                        \
+    PROXY_PART(acc, query, from, (c) * 4u,      I8_4(w_[j_].x))                                 \
+    PROXY_PART(acc, query, from, (c) * 4u + 1u, I8_4(w_[j_].y))                                 \
+    PROXY_PART(acc, query, from, (c) * 4u + 2u, I8_4(w_[j_].z))                                 \
+    PROXY_PART(acc, query, from, (c) * 4u + 3u, I8_4(w_[j_].w))
 #define PROXY_FINISH(acc, row0, t, last)                                                        \
     for (uint j_ = 0u; j_ < TN; j_ += 2u) {                                                     \
       float2 s_ = h2f(LD(sc, ((row0) + min((t) + j_, last)) / 2u));                             \
@@ -39,9 +57,9 @@
     }
 #else
 #define PROXY_F4                2u
-#define PROXY_PARTS(acc, list, c)                                                               \
-    PROXY_PART(acc, list, (c) * 2u,      H4(w_[j_].x, w_[j_].y))                                \
-    PROXY_PART(acc, list, (c) * 2u + 1u, H4(w_[j_].z, w_[j_].w))
+#define PROXY_PARTS(acc, query, from, c)                                                        \
+    PROXY_PART(acc, query, from, (c) * 2u,      H4(w_[j_].x, w_[j_].y))                         \
+    PROXY_PART(acc, query, from, (c) * 2u + 1u, H4(w_[j_].z, w_[j_].w))
 #define PROXY_FINISH(acc, row0, t, last)                                                        \
     for (uint i_ = 0u; i_ < G; i_++)                                                            \
       for (uint j_ = 0u; j_ < TN; j_++) acc[i_ * TN + j_] = PROXY_SUM(acc, i_ * TN + j_);
