@@ -335,7 +335,7 @@ static void prefill_tile(const struct prefill *c, const struct heads *in, uint32
 
   struct attn_qk_params p1 = { .m = m, .n = n, .t0 = c->page_row, .kstr = c->hk * row4, .hstr = row4, .g = c->g, .pos0 = pos0,
                                .sstr = sstr, .scale = (float)(1 / sqrt(c->d)), .cap = x.cap };
-  HARNESS_RUN(KERNEL_ATTN_QK, SPEC(8, 8, 4, c->d / 8), GROUPS(ceil_div(n, 32), ceil_div(m, 8), c->hk), &p1,
+  HARNESS_RUN(KERNEL_ATTN_QK, SPEC(8, 8, 4, c->d / 8, x.cap > 0), GROUPS(ceil_div(n, 32), ceil_div(m, 8), c->hk), &p1,
               IN(in->q, (uint64_t)rows * c->d * 4), IN(kv, kv_bytes), OUT(ARG_NMSE_WRITTEN, s_bytes, EXACT_MATHS, s));
   for (size_t i = 0; i < harness_count() * rows; i++) {      /* columns beyond n and workgroups that see no key are left alone */
     uint32_t block = i % m / 8 * 8, last = (block + 8 < m ? block + 8 : m) - 1;
@@ -419,7 +419,7 @@ static void decode_page(const struct decode *c, const struct decode_in *in, stru
 
   struct attn_dqk_params p1 = { .n_at = STEP_ROWS, .n0 = n0, .nmax = c->page, .kstr = in->kstr, .hstr = in->hstr, .share = c->share,
                                 .sstr = in->sstr, .s0 = n0, .scale = (float)(1 / sqrt(c->d)), .cap = x.cap, .window = x.window, .ring = c->rows };
-  HARNESS_RUN(KERNEL_ATTN_DQK, SPEC(8, c->g, 4, c->d / 8), GROUPS(ceil_div(c->page, 32), c->lists, 1), &p1,
+  HARNESS_RUN(KERNEL_ATTN_DQK, SPEC(8, c->g, 4, c->d / 8, x.cap > 0, x.window > 0), GROUPS(ceil_div(c->page, 32), c->lists, 1), &p1,
               IN(in->q, (uint64_t)heads * c->d * 4), IN(in->kv + skip, kv_bytes), INOUT(ARG_NMSE, s, s_bytes, EXACT_MATHS, s2),
               IN(step, sizeof step));
   memcpy(s, s2, s_bytes);

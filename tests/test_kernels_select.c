@@ -336,66 +336,82 @@ static struct scoring scoring_of(int i) {
   return s;
 }
 
-static size_t ml_words(const struct scoring *s) { return (size_t)s->hk * s->g * s->parts * (2 + s->wg); }
-static size_t score_words(const struct scoring *s) { return (size_t)s->hk * s->g * s->cap / 2; }
+static size_t ml_words(const struct scoring *s) { return (size_t)s->hk * s->g * s->parts * 2; }
+static size_t weight_words(const struct scoring *s) { return (size_t)s->hk * s->g * s->cap / 2; }
+static size_t top_words(const struct scoring *s) { return (size_t)s->hk * s->g * s->cap / s->tn; }
 
-/* Statistics and scores of all pages, on each device: [HARNESS_DEVICES][...]. */
-static void run_stat(const struct scoring *s, float *ml, uint32_t *score) {
+/* What score_stat writes, on each device. */
+struct weighed {
+  float *ml, *top;             /* [HARNESS_DEVICES][...] */
+  uint32_t *weight;
+};
+
+
+static struct weighed run_stat(const struct scoring *s) {
+  struct weighed w = { test_memory(ml_words(s) * HARNESS_DEVICES, 4), test_memory(top_words(s) * HARNESS_DEVICES, 4),
+                       test_memory(weight_words(s) * HARNESS_DEVICES, 4) };
   const uint32_t words[STEP_WORDS] = { [STEP_CAND] = s->n };
   size_t page_rows = (size_t)s->hk * s->page;
   for (size_t i = 0; i < harness_count(); i++) {
     struct bench b = { .dev = harness_device(i) };
     struct view q = bench_put(&b, s->q, (size_t)s->hk * s->g * s->rw * (s->bits == 8 ? 64 : 32)), step = bench_put(&b, words, sizeof words);
     struct view m = bench_put(&b, canary_words(ml_words(s) * 4), ml_words(s) * 4);
-    struct view v = bench_put(&b, canary_words(score_words(s) * 4), score_words(s) * 4);
+    struct view v = bench_put(&b, canary_words(weight_words(s) * 4), weight_words(s) * 4);
+    struct view top = bench_put(&b, canary_words(top_words(s) * 4), top_words(s) * 4);
     enum kernel_id plain = s->bits == 8 ? KERNEL_SCORE_STAT_I8 : KERNEL_SCORE_STAT_F16;
     enum kernel_id added = s->bits == 8 ? KERNEL_SCORE_STAT_I8_MEAN : KERNEL_SCORE_STAT_F16_MEAN;
     enum kernel_id slow = s->bits == 8 ? KERNEL_SCORE_STAT_I8_SLOW : KERNEL_SCORE_STAT_F16_SLOW;
-    const struct kernel *k = bench_kernel(&b, s->mean_kind == 2 ? slow : s->mean ? added : plain, SPEC(s->wg, s->heads, s->rw, s->tn));
+    const struct kernel *k = bench_kernel(&b, s->mean_kind == 2 ? slow : s->mean ? added : plain, SPEC(s->wg, s->heads, s->rw, s->tn, s->soft_cap > 0));
     struct view mean = s->mean ? bench_put(&b, s->mean, (size_t)s->hk * s->g * s->cap * 4 / (s->mean_kind == 2 ? 16 : 1)) : q;
     for (uint32_t page = 0; page * s->page < s->n; page++) {
       struct score_stat_params p = { .per = s->per, .cap = s->cap, .page = s->page, .page0 = page * s->page, .parts = s->parts,
                                      .share = s->share, .n_at = STEP_CAND, .soft_cap = s->soft_cap };
       struct view px = bench_put(&b, s->px + page * page_rows * s->rw * 16, page_rows * s->rw * 16);
       struct view sc = bench_put(&b, s->sc + page * page_rows, page_rows * 2);
-      const struct view views[] = { q, px, s->bits == 8 ? sc : px, m, v, step, mean };
-      device_dispatch(b.dev, k, ceil_div(min_u32(s->n - p.page0, s->page), s->per), s->lists, 1, views, s->mean ? 7 : 6, &p, sizeof p);
+      const struct view views[] = { q, px, s->bits == 8 ? sc : px, m, v, top, step, mean };
+      device_dispatch(b.dev, k, ceil_div(min_u32(s->n - p.page0, s->page), s->per), s->lists, 1, views, s->mean ? 8 : 7, &p, sizeof p);
     }
-    memcpy(ml + i * ml_words(s), bench_take(&b, m), ml_words(s) * 4);
-    memcpy(score + i * score_words(s), bench_take(&b, v), score_words(s) * 4);
+    memcpy(w.ml + i * ml_words(s), bench_take(&b, m), ml_words(s) * 4);
+    memcpy(w.weight + i * weight_words(s), bench_take(&b, v), weight_words(s) * 4);
+    memcpy(w.top + i * top_words(s), bench_take(&b, top), top_words(s) * 4);
     bench_clear(&b);
   }
+  return w;
 }
 
-/* Scores of one query head on one device: each as exact as fp16 keeps its distance, and the statistics are theirs. */
-static void check_scores(const struct scoring *s, uint32_t head, const float *stat, const uint16_t *row) {
+static double weight_of(uint32_t bits) { return ldexp(1 + (bits & 0x7ff) / 2048.0, (int)(bits >> 11) - 31); }
+
+/* Weights of one query head on one device: relative to the largest score of their block, and the statistics are theirs. */
+static void check_weights(const struct scoring *s, uint32_t head, const float *stat, const uint16_t *row, const float *top) {
   const double *score = s->score + (size_t)head * s->n;
   double sum = 0, want = 0, most = -1e30;
-  for (uint32_t t = 0; t < s->n; t++) {
-    const float *part = stat + (size_t)(t / s->per) * (2 + s->wg);
-    double distance = half_to_float(row[t]), ref = part[2 + t % s->per / s->tn % s->wg], got = distance + ref;
-    double limit = fabs(score[t] - ref) * 0x1p-11 + fabs(score[t]) * 3e-6 + 2e-5;
-    ck_assert_msg(fabs(got - score[t]) <= limit, "head %u token %u: %g + %g, exact %g", head, t, distance, ref, score[t]);
-    ck_assert_msg(got <= part[0] + 1e-4 + 1e-6 * fabs(got), "head %u token %u: %g above the maximum %g", head, t, got, part[0]);
-    most = fmax(most, got);
+  for (uint32_t t = 0; t < s->n; t++) most = fmax(most, score[t]);
+  for (uint32_t b = 0; b * s->tn < s->n; b++) {
+    double largest = -1e300;
+    for (uint32_t t = b * s->tn; t < min_u32((b + 1) * s->tn, s->n); t++) largest = fmax(largest, score[t]);
+    double slack = fabs(largest) * 3e-6 + 2e-5;
+    ck_assert_msg(fabs(top[b] - largest) <= slack, "head %u block %u: %g, the largest score is %g", head, b, top[b], largest);
+    for (uint32_t t = b * s->tn; t < min_u32((b + 1) * s->tn, s->n); t++) {
+      double got = weight_of(row[t]), exact = exp(score[t] - largest);
+      ck_assert_msg(fabs(got - exact) <= exact * (0x1p-12 + 2 * slack + 1e-5) + 0x1p-31, "head %u token %u: weight %g, exact %g", head, t, got, exact);
+      want += got * exp(top[b] - most);
+    }
   }
-  for (uint32_t t = 0; t < s->n; t++)
-    want += exp((double)half_to_float(row[t]) + stat[(size_t)(t / s->per) * (2 + s->wg) + 2 + t % s->per / s->tn % s->wg] - most);
-  for (uint32_t j = 0; j < s->parts; j++) sum += stat[(size_t)j * (2 + s->wg) + 1] * exp(stat[(size_t)j * (2 + s->wg)] - most);
-  ck_assert_msg(fabs(sum - want) <= 2e-4 * want, "head %u: sum of exps %g, of the stored scores %g", head, sum, want);
+  for (uint32_t j = 0; j < s->parts; j++) sum += stat[(size_t)j * 2 + 1] * exp(stat[(size_t)j * 2] - most);
+  ck_assert_msg(fabs(sum - want) <= 1e-4 * want, "head %u: sum of exps %g, of the stored weights %g", head, sum, want);
   for (uint32_t t = (s->n + 1) / 2 * 2; t < s->cap; t++)
-    ck_assert_msg(row[t] == (uint16_t)(CANARY >> t % 2 * 16), "head %u: score %u of %u is written", head, t, s->n);
+    ck_assert_msg(row[t] == (uint16_t)(CANARY >> t % 2 * 16), "head %u: weight %u of %u is written", head, t, s->n);
+  for (uint32_t b = ceil_div(s->n, s->tn); b < s->cap / s->tn; b++)
+    ck_assert_msg(!memcmp(&top[b], &(uint32_t){ CANARY }, 4), "head %u: block %u is written", head, b);
 }
 
-START_TEST(scores_and_statistics) {
+START_TEST(weights_and_statistics) {
   struct scoring s = scoring_of(_i);
-  float *ml = test_memory(ml_words(&s) * HARNESS_DEVICES, 4);
-  uint32_t *words = test_memory(score_words(&s) * HARNESS_DEVICES, 4);
-  run_stat(&s, ml, words);
+  struct weighed w = run_stat(&s);
   for (size_t i = 0; i < harness_count(); i++)
     for (uint32_t head = 0; head < s.hk * s.g; head++)
-      check_scores(&s, head, ml + i * ml_words(&s) + (size_t)head * s.parts * (2 + s.wg),
-                   (const uint16_t *)(words + i * score_words(&s)) + (size_t)head * s.cap);
+      check_weights(&s, head, w.ml + i * ml_words(&s) + (size_t)head * s.parts * 2,
+                    (const uint16_t *)(w.weight + i * weight_words(&s)) + (size_t)head * s.cap, w.top + i * top_words(&s) + (size_t)head * s.cap / s.tn);
 }
 END_TEST
 
@@ -407,15 +423,15 @@ static uint32_t key_of(double score, uint32_t t, uint32_t sinks) {
   return t < sinks ? 0xffff : bits < 0x30000 ? 0 : min_u32(bits - 0x30000, 0xfffe);
 }
 
-/* Keys of a list against the exact scores.  fp16 keeps a distance, which is below the spread of the scores, to 2^-11 of
- * itself, so an exp to 2^-11 * spread; a code is 2^-11 of a power of two. */
+/* Keys of a list against the exact scores: a weight is rounded to half a code of 2^-11, a key is cut to one; scores of
+ * hundreds in float are exact to some 1e-4. */
 static void check_keys(const struct scoring *s, uint32_t list, uint32_t red, const uint16_t *key, const uint32_t *count) {
   const double *score = s->score + (size_t)list * s->heads * s->n;
-  double lse[8], spread = 0;
+  double lse[8], largest = 0;
   for (uint32_t j = 0; j < s->heads; j++) {
-    double most = -1e300, least = 1e300, sum = 0;
-    for (uint32_t t = 0; t < s->n; t++) most = fmax(most, score[j * s->n + t]), least = fmin(least, score[j * s->n + t]);
-    spread = fmax(spread, most - least);
+    double most = -1e300, sum = 0;
+    for (uint32_t t = 0; t < s->n; t++) most = fmax(most, score[j * s->n + t]);
+    largest = fmax(largest, fabs(most));
     for (uint32_t t = 0; t < s->n; t++) sum += exp(score[j * s->n + t] - most);
     lse[j] = most + log(sum);
   }
@@ -427,7 +443,7 @@ static void check_keys(const struct scoring *s, uint32_t list, uint32_t red, con
       x = red ? fmax(x, e) : x + e / s->heads;
     }
     uint32_t want = key_of(x, t, s->sinks);
-    int limit = t < s->sinks ? 0 : 2 + (int)(2 * spread);
+    int limit = t < s->sinks ? 0 : 3 + (int)(largest / 100);
     ck_assert_msg(abs((int)want - key[t]) <= limit, "list %u token %u of %u: key %u, expected %u", list, t, s->n, key[t], want);
     for (uint32_t c = 0; c < 15; c++) want_counts[c] += key[t] >= (c + 1) << 12;
   }
@@ -439,18 +455,18 @@ static void check_keys(const struct scoring *s, uint32_t list, uint32_t red, con
 
 START_TEST(keys_are_group_scores) {
   struct scoring s = scoring_of(_i);
-  float *ml = test_memory(ml_words(&s) * HARNESS_DEVICES, 4);
-  uint32_t *words = test_memory(score_words(&s) * HARNESS_DEVICES, 4), step[STEP_WORDS] = { [STEP_CAND] = s.n };
-  run_stat(&s, ml, words);
+  uint32_t step[STEP_WORDS] = { [STEP_CAND] = s.n };
+  struct weighed w = run_stat(&s);
   size_t from = harness_count() - 1, key_bytes = (size_t)s.lists * s.cap * 2, count_bytes = (size_t)s.lists * s.parts * 128;
-  ml += from * ml_words(&s);   /* every device works on the scores of one */
-  words += from * score_words(&s);
+  w.ml += from * ml_words(&s);   /* every device works on the weights of one */
+  w.weight += from * weight_words(&s);
+  w.top += from * top_words(&s);
   for (uint32_t red = 0; red < 2; red++) {
-    struct sel_keys_params p = { .per = s.per, .cap = s.cap, .parts = s.parts, .sinks = s.sinks, .count = 1 };
+    struct sel_keys_params p = { .per = s.per, .cap = s.cap, .parts = s.parts, .sinks = s.sinks };
     char *keys = test_memory(key_bytes * HARNESS_DEVICES, 1), *counts = test_memory(count_bytes * HARNESS_DEVICES, 1);
     harness_case("scoring %d red %u", _i, red);
-    HARNESS_RUN(KERNEL_SEL_KEYS, SPEC(s.wg, s.heads, s.tn, red), GROUPS(s.parts, s.lists, 1), &p, IN(ml, ml_words(&s) * 4),
-                ANY(keys, key_bytes), ANY(counts, count_bytes), IN(words, score_words(&s) * 4), IN(step, STEP_BYTES));
+    HARNESS_RUN(KERNEL_SEL_KEYS, SPEC(s.wg, s.heads, s.tn, red, 1), GROUPS(s.parts, s.lists, 1), &p, IN(w.ml, ml_words(&s) * 4),
+                ANY(keys, key_bytes), ANY(counts, count_bytes), IN(w.weight, weight_words(&s) * 4), IN(w.top, top_words(&s) * 4), IN(step, STEP_BYTES));
     for (size_t i = 0; i < harness_count(); i++)
       for (uint32_t list = 0; list < s.lists; list++)
         check_keys(&s, list, red, (const uint16_t *)(keys + i * key_bytes) + (size_t)list * s.cap,
@@ -677,7 +693,7 @@ static Suite *suite(void) {
   tcase_add_loop_test(c, appended_proxies_are_those_built, 0, N_PLANES);
   tcase_add_loop_test(c, append_one_token, 0, N_PLANES);
   tcase_add_test(c, ring_takes_the_newest_tokens);
-  tcase_add_loop_test(c, scores_and_statistics, 0, N_SCORINGS);
+  tcase_add_loop_test(c, weights_and_statistics, 0, N_SCORINGS);
   tcase_add_loop_test(c, keys_are_group_scores, 0, N_SCORINGS);
   tcase_add_loop_test(c, lists_are_the_largest_keys, 0, N_CHOICES);
   tcase_add_test(c, all_candidates);

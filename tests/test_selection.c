@@ -41,7 +41,7 @@ struct sim {
     const struct kernel *energy, *choose, *build, *ring, *append, *stat, *keys, *count, *count_last, *emit, *one, *all, *residency, *gather;
   } run;
   struct view host[MAX_PAGES], px[MAX_PAGES], q, new_row, tab, en, step, act, qh;
-  struct view ml, score, key, counts[4], prefix[4], list[2], slot[2], miss, n_miss, stats;
+  struct view ml, weight, top, key, counts[4], prefix[4], list[2], slot[2], miss, n_miss, stats;
   const uint16_t *kv;                          /* [total][hk][2d] */
   const float *queries;                        /* [total][hq][d] */
   uint32_t *coordinates;                       /* [hk][rank], as the device chose them */
@@ -85,7 +85,7 @@ static void get_kernels(struct sim *s) {
   s->run.append = kernel(s, i8 ? KERNEL_TOKEN_APPEND_I8 : KERNEL_TOKEN_APPEND_F16, SPEC(16, s->heads));
   s->run.ring = kernel(s, KERNEL_RING_FILL, SPEC(64));
   s->run.stat = kernel(s, i8 ? KERNEL_SCORE_STAT_I8 : KERNEL_SCORE_STAT_F16, SPEC(WG, s->heads, s->rw, s->tn));
-  s->run.keys = kernel(s, KERNEL_SEL_KEYS, SPEC(WG, s->heads, s->tn, c->group == MAX));
+  s->run.keys = kernel(s, KERNEL_SEL_KEYS, SPEC(WG, s->heads, s->tn, c->group == MAX, !c->one));
   s->run.residency = kernel(s, KERNEL_RESIDENCY, SPEC(64, ceil_div(c->k, 32)));
   s->run.gather = kernel(s, KERNEL_GATHER, SPEC(64));
   s->run.all = kernel(s, KERNEL_SEL_ALL, SPEC(64));
@@ -109,8 +109,9 @@ static void get_views(struct sim *s) {
   s->step = view(s, PLACE_DEVICE, STEP_WORDS * 4);
   s->act = view(s, PLACE_DEVICE, s->lists * s->slots * s->row);
   s->qh = view(s, PLACE_DEVICE, (size_t)s->hq * s->values * 4);
-  s->ml = view(s, PLACE_DEVICE, (size_t)s->hq * parts * (2 + WG) * 4);
-  s->score = view(s, PLACE_DEVICE, (size_t)s->hq * s->cap * 2);
+  s->ml = view(s, PLACE_DEVICE, (size_t)s->hq * parts * 8);
+  s->weight = view(s, PLACE_DEVICE, (size_t)s->hq * s->cap * 2);
+  s->top = view(s, PLACE_DEVICE, (size_t)s->hq * s->cap);   /* at least 4 tokens a block */
   s->key = view(s, PLACE_DEVICE, (size_t)s->lists * s->cap * 2);
   for (int i = 0; i < 4; i++) {
     s->counts[i] = view(s, PLACE_DEVICE, (size_t)s->lists * parts * COUNT_WORDS * 4);
@@ -261,11 +262,11 @@ static void choose(struct sim *s) {
     struct view px = { s->px[i].buf, 0, rows }, sc = c->bits == 8 ? (struct view){ s->px[i].buf, rows, (size_t)c->hk * c->page * 2 } : px;
     struct score_stat_params st = { .per = per, .cap = s->cap, .page = c->page, .page0 = i * c->page, .parts = parts, .share = s->share,
                                     .n_at = STEP_CAND };
-    DISPATCH(s->dev, s->run.stat, ceil_div(min_u32(s->n - st.page0, c->page), per), s->lists, 1, &st, s->qh, px, sc, s->ml, s->score,
-             s->step);
+    DISPATCH(s->dev, s->run.stat, ceil_div(min_u32(s->n - st.page0, c->page), per), s->lists, 1, &st, s->qh, px, sc, s->ml, s->weight,
+             s->top, s->step);
   }
-  struct sel_keys_params k = { .per = per, .cap = s->cap, .parts = parts, .sinks = c->sinks, .count = !c->one };
-  DISPATCH(s->dev, s->run.keys, parts, s->lists, 1, &k, s->ml, s->key, s->counts[0], s->score, s->step);
+  struct sel_keys_params k = { .per = per, .cap = s->cap, .parts = parts, .sinks = c->sinks };
+  DISPATCH(s->dev, s->run.keys, parts, s->lists, 1, &k, s->ml, s->key, s->counts[0], s->weight, s->top, s->step);
   if (c->one) {
     struct sel_one_params o = { .cap = s->cap, .k = c->k, .kstr = s->kstr };
     DISPATCH(s->dev, s->run.one, s->lists, 1, 1, &o, s->key, list, s->step);
@@ -365,32 +366,29 @@ static uint32_t key_of(double score, uint32_t t, uint32_t sinks) {
   return t < sinks ? 0xffff : bits < 0x30000 ? 0 : min_u32(bits - 0x30000, 0xfffe);
 }
 
-/* Keys of a list from the proxies, in double; returns the spread of the scores. */
-static double plain_keys(const struct sim *s, uint32_t list, uint16_t *key) {
+/* Keys of a list from the proxies, in double. */
+static void plain_keys(const struct sim *s, uint32_t list, uint16_t *key) {
   const struct config *c = s->c;
-  double *sum = calloc(s->n, sizeof *sum), *score = malloc(s->n * sizeof *score), spread = 0;
+  double *sum = calloc(s->n, sizeof *sum), *score = malloc(s->n * sizeof *score);
   for (uint32_t j = list * s->heads; j < (list + 1) * s->heads; j++) {
     const float *q = s->queries + ((size_t)(s->l - 1) * s->hq + j) * c->d;
-    double most = -1e300, least = 1e300, total = 0;
+    double most = -1e300, total = 0;
     for (uint32_t t = 0; t < s->n; t++) {
       const float *p = s->proxy + ((size_t)t * c->hk + j / c->g) * c->rank;
       double a = 0;
       for (uint32_t i = 0; i < c->rank; i++) a += (double)q[s->coordinates[j / c->g * c->rank + i]] * p[i];
       score[t] = a / sqrt(c->d);
       most = fmax(most, score[t]);
-      least = fmin(least, score[t]);
     }
     for (uint32_t t = 0; t < s->n; t++) total += exp(score[t] - most);
     for (uint32_t t = 0; t < s->n; t++) {
       double e = exp(score[t] - most) / total;
       sum[t] = c->group == MAX ? fmax(sum[t], e) : sum[t] + e / s->heads;
     }
-    spread = fmax(spread, most - least);
   }
   for (uint32_t t = 0; t < s->n; t++) key[t] = (uint16_t)key_of(sum[t], t, c->sinks);
   free(sum);
   free(score);
-  return spread;
 }
 
 /* The k largest keys, ties to the lowest token, ascending. */
@@ -421,7 +419,8 @@ static void check_list(struct sim *s, uint32_t h, const uint16_t *key, const uin
   plain_choice(key, s->n, c->k, want);
   ck_assert_msg(!memcmp(list, want, s->count * 4), "list %u: not the largest keys", h);
   uint16_t *exact = malloc(s->n * sizeof *exact);
-  int limit = 2 + (int)(2 * plain_keys(s, h, exact));   /* codes of 2^-11; fp16 keeps 2^-11 of a distance */
+  plain_keys(s, h, exact);
+  int limit = 3;   /* codes of 2^-11: a weight is rounded to half of one, the key is cut to one */
   for (uint32_t t = 0; t < s->n; t++)
     ck_assert_msg(abs(key[t] - exact[t]) <= (t < c->sinks ? 0 : limit), "list %u token %u: key %u, exact %u", h, t, key[t], exact[t]);
   plain_choice(exact, s->n, c->k, want);

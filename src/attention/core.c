@@ -27,7 +27,7 @@ static enum lrqk_status get_kernels(struct attn_core *c) {
   struct device *d = c->dev;
   uint32_t d8 = c->d / 8, small = d->caps.cpu ? 8 : 64;
   TRY(kernel_get(&c->rope, d, KERNEL_ROPE, SPEC(64, c->hp->rope_neox)));
-  TRY(kernel_get(&c->qk, d, KERNEL_ATTN_QK, SPEC(small, 8, 4, d8)));
+  TRY(kernel_get(&c->qk, d, KERNEL_ATTN_QK, SPEC(small, 8, 4, d8, c->hp->attn_cap > 0)));
   TRY(kernel_get(&c->softmax, d, KERNEL_ATTN_SOFTMAX, SPEC(small)));
   TRY(kernel_get(&c->pv, d, KERNEL_ATTN_PV, SPEC(small, 8, d8)));
   return kernel_get(&c->merge, d, KERNEL_ATTN_MERGE, SPEC(64));
@@ -154,7 +154,9 @@ enum lrqk_status attn_decode_init(struct attn_decode *a, struct attn_core *c, ui
     heads /= cut;
   }
   *a = (struct attn_decode){ .lists = hq / heads, .share = hq / heads / sets, .kstr = kstr, .hstr = hstr };
-  TRY(kernel_get(&a->qk, c->dev, KERNEL_ATTN_DQK, SPEC(small, heads, 4, c->d / 8)));
+  uint32_t capped = c->hp->attn_cap > 0;
+  TRY(kernel_get(&a->qk, c->dev, KERNEL_ATTN_DQK, SPEC(small, heads, 4, c->d / 8, capped, 0)));
+  if (c->hp->window) TRY(kernel_get(&a->qk_window, c->dev, KERNEL_ATTN_DQK, SPEC(small, heads, 4, c->d / 8, capped, 1)));
   return kernel_get(&a->pv, c->dev, KERNEL_ATTN_DPV, SPEC(small, heads, c->d / 8));
 }
 
@@ -168,7 +170,7 @@ static void decode_range(struct attn_core *c, const struct attn_decode *a, struc
   uint32_t lane = a->qk->spec[0];
   struct attn_dqk_params qk = { .n_at = r.n_at, .n0 = r.n0, .nmax = r.nmax, .kstr = a->kstr, .hstr = a->hstr, .share = a->share, .sstr = sstr,
                                 .scale = c->hp->attn_scale, .cap = c->hp->attn_cap, .window = r.window, .ring = r.ring };
-  DISPATCH(c->dev, a->qk, ceil_div(r.rows, lane * 4), a->lists, 1, &qk, c->q, kv, c->ds, c->step);
+  DISPATCH(c->dev, r.window ? a->qk_window : a->qk, ceil_div(r.rows, lane * 4), a->lists, 1, &qk, c->q, kv, c->ds, c->step);
   struct attn_dpv_params pv = { .n_at = r.n_at, .n0 = r.n0, .nmax = r.nmax, .lists = a->lists, .kstr = a->kstr, .hstr = a->hstr,
                                 .share = a->share, .sstr = sstr, .per = per, .shares = shares, .share0 = share0 };
   DISPATCH(c->dev, a->pv, ceil_div(a->lists * (c->d / 8), lane), ceil_div(r.rows, per), 1, &pv, c->ds, kv, shares == 1 ? y : c->o, c->ml,

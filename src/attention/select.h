@@ -15,9 +15,9 @@ struct selector {
   uint32_t lite, per, parts;      /* newest tokens, which are no candidates; the shares of this step */
   uint32_t cap;                   /* tokens of a score row */
   uint32_t unit, max_parts, one_max;   /* smallest share of a workgroup; shares; up to here one workgroup selects */
-  const struct kernel *stat, *stat_mean, *keys, *count, *count_last, *emit, *one, *all, *mix;
+  const struct kernel *stat, *stat_mean, *keys, *keys_count, *count, *count_last, *emit, *one, *all, *mix;
   struct view queries;            /* [lists*heads][row] float: proxies of the queries, 1/sqrt(d) folded in */
-  struct view ml, scores, key;    /* [lists][heads][parts][2+WG] float; [lists][heads][cap] fp16; [lists][cap] 16-bit */
+  struct view ml, weights, top, key;    /* [lists][heads][parts][2] float; [lists][heads][cap] 16-bit; [..][cap/TN] float; [lists][cap] 16-bit */
   struct view counts[4], prefix[4];
   struct pool pool;
 };

@@ -329,7 +329,7 @@ void host_attn_qk(const struct host_call *c) {
       for (uint32_t i = 0; i < p->m; i++) {
         size_t row = (size_t)h * p->m + i;
         if (t < keys_seen(i, p->g, p->pos0, p->n))
-          ((float *)c->buf[2])[row * p->sstr + t] = capped(p->scale * dot((const float *)c->buf[0] + row * d, k, d), p->cap);
+          ((float *)c->buf[2])[row * p->sstr + t] = capped(p->scale * dot((const float *)c->buf[0] + row * d, k, d), c->spec[4] ? p->cap : 0);
       }
     }
   }
@@ -401,11 +401,11 @@ void host_attn_dqk(const struct host_call *c) {
   for (uint32_t list = 0; list < c->groups[1]; list++) {
     for (uint32_t t = 0; t < n; t++) {
       float k[D_MAX];
-      bool old = p->window && (step[STEP_POS] % p->ring + p->ring - (p->n0 + t)) % p->ring >= p->window;
+      bool old = c->spec[5] && (step[STEP_POS] % p->ring + p->ring - (p->n0 + t)) % p->ring >= p->window;
       halves_to_floats(k, kv_row(c, t, p->kstr, list / p->share, p->hstr), d);
       for (uint32_t i = 0; i < g; i++) {
         size_t row = (size_t)list * g + i;
-        float score = capped(p->scale * dot((const float *)c->buf[0] + row * d, k, d), p->cap);
+        float score = capped(p->scale * dot((const float *)c->buf[0] + row * d, k, d), c->spec[4] ? p->cap : 0);
         ((float *)c->buf[2])[row * p->sstr + p->s0 + t] = old ? -1e30f : score;
       }
     }
