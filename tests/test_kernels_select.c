@@ -549,7 +549,7 @@ START_TEST(lists_are_the_largest_keys) {
     HARNESS_RUN(KERNEL_SEL_EMIT, SPEC(wg, kind % 4 + 1), GROUPS(parts, lists, 1), &e, IN(key, key_bytes), IN(count, count_bytes),
                 IN(pre, lists * 4), BITS(list, list_bytes), IN(step, STEP_BYTES));
     struct sel_one_params o = { .cap = cap, .k = k, .kstr = kstr };
-    HARNESS_RUN(KERNEL_SEL_ONE, SPEC(kind % 2 ? 64 : 8), GROUPS(lists, 1, 1), &o, IN(key, key_bytes), BITS(NULL, list_bytes),
+    HARNESS_RUN(KERNEL_SEL_ONE, SPEC(kind % 2 ? 64 : 8, 1u << kind % 3), GROUPS(lists, 1, 1), &o, IN(key, key_bytes), BITS(NULL, list_bytes),
                 IN(step, STEP_BYTES));
     for (uint32_t h = 0; h < lists; h++) {
       plain_choice(key + (size_t)h * cap, n, k, want);

@@ -89,7 +89,7 @@ static void get_kernels(struct sim *s) {
   s->run.residency = kernel(s, KERNEL_RESIDENCY, SPEC(64, ceil_div(c->k, 32)));
   s->run.gather = kernel(s, KERNEL_GATHER, SPEC(64));
   s->run.all = kernel(s, KERNEL_SEL_ALL, SPEC(64));
-  s->run.one = kernel(s, KERNEL_SEL_ONE, SPEC(WG));
+  s->run.one = kernel(s, KERNEL_SEL_ONE, SPEC(WG, 2));
   s->run.emit = kernel(s, KERNEL_SEL_EMIT, SPEC(WG, 4));
   s->run.count = kernel(s, KERNEL_SEL_COUNT, SPEC(WG, 15));
   s->run.count_last = kernel(s, KERNEL_SEL_COUNT, SPEC(WG, 17));

@@ -27,7 +27,7 @@ static enum lrqk_status get_kernels(struct selector *s, const struct lrqk_cache_
   TRY(kernel_get(&s->count, d, KERNEL_SEL_COUNT, SPEC(wg, 15)));
   TRY(kernel_get(&s->count_last, d, KERNEL_SEL_COUNT, SPEC(wg, 17)));
   TRY(kernel_get(&s->emit, d, KERNEL_SEL_EMIT, SPEC(wg, nb)));
-  TRY(kernel_get(&s->one, d, KERNEL_SEL_ONE, SPEC(cpu ? 8 : lanes)));
+  TRY(kernel_get(&s->one, d, KERNEL_SEL_ONE, SPEC(cpu ? 8 : lanes, cpu ? 2 : 4)));
   return kernel_get(&s->all, d, KERNEL_SEL_ALL, SPEC(64));
 }
 
