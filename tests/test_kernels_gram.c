@@ -318,7 +318,7 @@ START_TEST(mean_scores_at_every_position) {
     const struct kernel *k = bench_kernel(&b, map_id(s), SPEC(16, s->neox, s->d, s->rank, 4));
     DISPATCH(b.dev, k, 1, s->hk + hq, 1, &mp, row, map, turn, q, step, px, qh, ab);
     struct mean_coef_params a = { .d4 = s->d / 4, .blocks = blocks, .fast2 = fast / 2, .from = fast / 2 };
-    DISPATCH(b.dev, bench_kernel(&b, KERNEL_MEAN_COEF, SPEC(8, s->g)), ceil_div(ceil_div(n, 64), 8), s->hk, 1, &a, ab, turn, coef);
+    DISPATCH(b.dev, bench_kernel(&b, KERNEL_MEAN_COEF, SPEC(8, s->g, 1 + _i % 2)), ceil_div(ceil_div(n, 64), 8 * (1 + (uint32_t)_i % 2)), s->hk, 1, &a, ab, turn, coef);
     struct mean_score_params p = { .blocks = blocks, .fast2 = fast / 2 };
     k = bench_kernel(&b, KERNEL_MEAN_SCORE, SPEC(8, hq / lists));
     DISPATCH(b.dev, k, ceil_div(ceil_div(n, 64), 8), lists, 8, &p, coef, turn, out);

@@ -154,9 +154,9 @@ enum lrqk_status attn_decode_init(struct attn_decode *a, struct attn_core *c, ui
     heads /= cut;
   }
   *a = (struct attn_decode){ .lists = hq / heads, .share = hq / heads / sets, .kstr = kstr, .hstr = hstr };
-  uint32_t capped = c->hp->attn_cap > 0;
-  TRY(kernel_get(&a->qk, c->dev, KERNEL_ATTN_DQK, SPEC(small, heads, 4, c->d / 8, capped, 0)));
-  if (c->hp->window) TRY(kernel_get(&a->qk_window, c->dev, KERNEL_ATTN_DQK, SPEC(small, heads, 4, c->d / 8, capped, 1)));
+  uint32_t capped = c->hp->attn_cap > 0, tn = c->dev->caps.cpu && heads <= 4 ? 8 : 4;   /* more rows for each load of q */
+  TRY(kernel_get(&a->qk, c->dev, KERNEL_ATTN_DQK, SPEC(small, heads, tn, c->d / 8, capped, 0)));
+  if (c->hp->window) TRY(kernel_get(&a->qk_window, c->dev, KERNEL_ATTN_DQK, SPEC(small, heads, tn, c->d / 8, capped, 1)));
   return kernel_get(&a->pv, c->dev, KERNEL_ATTN_DPV, SPEC(small, heads, c->d / 8));
 }
 
@@ -167,13 +167,13 @@ struct range { uint32_t n_at, n0, nmax, rows, window, ring; };
 /* Scores, then softmax and P.V of the range's shares. */
 static void decode_range(struct attn_core *c, const struct attn_decode *a, struct view kv, struct range r, uint32_t sstr, uint32_t per,
                          uint32_t shares, uint32_t share0, struct view y) {
-  uint32_t lane = a->qk->spec[0];
+  uint32_t lanes = a->qk->spec[0] * a->qk->spec[2];
   struct attn_dqk_params qk = { .n_at = r.n_at, .n0 = r.n0, .nmax = r.nmax, .kstr = a->kstr, .hstr = a->hstr, .share = a->share, .sstr = sstr,
                                 .scale = c->hp->attn_scale, .cap = c->hp->attn_cap, .window = r.window, .ring = r.ring };
-  DISPATCH(c->dev, r.window ? a->qk_window : a->qk, ceil_div(r.rows, lane * 4), a->lists, 1, &qk, c->q, kv, c->ds, c->step);
+  DISPATCH(c->dev, r.window ? a->qk_window : a->qk, ceil_div(r.rows, lanes), a->lists, 1, &qk, c->q, kv, c->ds, c->step);
   struct attn_dpv_params pv = { .n_at = r.n_at, .n0 = r.n0, .nmax = r.nmax, .lists = a->lists, .kstr = a->kstr, .hstr = a->hstr,
                                 .share = a->share, .sstr = sstr, .per = per, .shares = shares, .share0 = share0 };
-  DISPATCH(c->dev, a->pv, ceil_div(a->lists * (c->d / 8), lane), ceil_div(r.rows, per), 1, &pv, c->ds, kv, shares == 1 ? y : c->o, c->ml,
+  DISPATCH(c->dev, a->pv, ceil_div(a->lists * (c->d / 8), a->pv->spec[0]), ceil_div(r.rows, per), 1, &pv, c->ds, kv, shares == 1 ? y : c->o, c->ml,
            c->step);
 }
 

@@ -72,7 +72,7 @@ static enum lrqk_status get_kernels(struct gram_shape *s, bool int8) {
   if ((uint64_t)(s->core->d + r + 1) * s->tokens * 4 > d->caps.info.max_shared) s->tokens = 4;
   enum kernel_id map = int8 ? KERNEL_MAP_PROXY_I8 : KERNEL_MAP_PROXY_F16;
   TRY(kernel_get(&s->map, d, map, SPEC(d->caps.cpu ? 16 : 64, neox, s->core->d, r, s->tokens)));
-  TRY(kernel_get(&s->coef, d, KERNEL_MEAN_COEF, SPEC(small, s->core->g)));
+  TRY(kernel_get(&s->coef, d, KERNEL_MEAN_COEF, SPEC(small, s->core->g, s->core->g <= 4 ? 2 : 1)));
   if (s->opt->mean_key != LRQK_MEAN_KEY_ON) return LRQK_OK;
   return kernel_get(&s->score, d, KERNEL_MEAN_SCORE, SPEC(small, s->opt->group == LRQK_GROUP_NONE ? 1 : s->core->g));
 }
@@ -358,7 +358,7 @@ struct view gram_mean(const struct gram_shape *s, uint32_t n, uint32_t lists) {
   struct attn_core *c = s->core;
   uint32_t blocks = ceil_div(n, BLOCK), on = s->opt->mean_key == LRQK_MEAN_KEY_ON, fast2 = ceil_div(s->fast, 2);
   struct mean_coef_params a = { .d4 = c->d / 4, .blocks = s->blocks, .fast2 = on ? fast2 : 0, .from = on ? fast2 : s->fast / 2 };
-  DISPATCH(c->dev, s->coef, ceil_div(blocks, s->coef->spec[0]), c->hk, 1, &a, s->ab, s->turn, s->coefs);
+  DISPATCH(c->dev, s->coef, ceil_div(blocks, s->coef->spec[0] * s->coef->spec[2]), c->hk, 1, &a, s->ab, s->turn, s->coefs);
   if (!on) return s->coefs;
   struct mean_score_params b = { .blocks = s->blocks, .fast2 = fast2 };
   DISPATCH(c->dev, s->score, ceil_div(blocks, s->score->spec[0]), lists, HALF_BLOCK / 4, &b, s->coefs, s->turn, s->mean);
