@@ -74,7 +74,7 @@ static int decode_one(struct profiler *p, size_t i) {
   if (i && !examined) p->stamped[p->n_stamped++] = ms;   /* the first token builds what the driver leaves until then */
   p->head.stamped++;
   code = (int)lrqk_session_stats(p->w.session, &now);
-  if (!code) code = profile_heads_after(&p->heads, p->u, p->w.session, (uint64_t)p->o->prefill + i, p->o->by_head);
+  if (!code) code = profile_heads_after(&p->heads, p->u, p->w.session, (uint64_t)p->o->prefill + i, p->o->by_head || p->o->html);
   return code ? code : add_counter(p, &was, &now);
 }
 
@@ -95,24 +95,15 @@ static int measure(struct profiler *p) {
   return code;
 }
 
-static int write_trace(struct profiler *p) {
-  struct text t = {0};
-  profile_trace(&t, &p->head, &p->log);
-  FILE *f = t.failed ? NULL : fopen(p->o->trace, "wb");
-  bool ok = f && fwrite(t.s, 1, t.len, f) == t.len;
+/* Writes t to the file that the flag names, and frees it. */
+static int write_file(struct ui *u, const char *flag, const char *path, struct text *t) {
+  FILE *f = t->failed ? NULL : fopen(path, "wb");
+  bool ok = f && fwrite(t->s, 1, t->len, f) == t->len;
   if (f && fclose(f)) ok = false;
-  int code = ok ? 0 : t.failed ? ui_fail(p->u, LRQK_MEMORY, "out of memory for the trace") : ui_fail(p->u, LRQK_RUNTIME, "--trace: cannot write %s", p->o->trace);
-  text_free(&t);
-  if (!code) ui_info(p->u, "wrote %zu events to %s", p->log.n, p->o->trace);
+  int code = ok ? 0 : t->failed ? ui_fail(u, LRQK_MEMORY, "%s: out of memory", flag) : ui_fail(u, LRQK_RUNTIME, "%s: cannot write %s", flag, path);
+  if (!code) ui_info(u, "wrote %zu bytes to %s", t->len, path);
+  text_free(t);
   return code;
-}
-
-static int gather(struct profiler *p, struct profile_tables *t) {
-  const struct lrqk_ceilings *c = &p->head.ceilings;
-  *t = (struct profile_tables){.heads = &p->heads, .by_layer = p->o->by_layer, .by_head = p->o->by_head};
-  if (profile_rows(&t->kernels, &p->log, c, p->o->by_layer ? PER_LAYER : PER_KERNEL) && profile_rows(&t->stages, &p->log, c, PER_STAGE) &&
-      profile_rows(&t->phases, &p->log, c, PER_PHASE)) return 0;
-  return ui_fail(p->u, LRQK_MEMORY, "out of memory for the figures of %zu events", p->log.n);
 }
 
 static void free_tables(struct profile_tables *t) {
@@ -121,18 +112,44 @@ static void free_tables(struct profile_tables *t) {
   profile_rows_free(&t->phases);
 }
 
+static int make_tables(struct profiler *p, struct profile_tables *t, bool by_layer, bool by_head) {
+  const struct lrqk_ceilings *c = &p->head.ceilings;
+  *t = (struct profile_tables){.heads = &p->heads, .by_layer = by_layer, .by_head = by_head};
+  if (profile_rows(&t->kernels, &p->log, c, by_layer ? PER_LAYER : PER_KERNEL) && profile_rows(&t->stages, &p->log, c, PER_STAGE) &&
+      profile_rows(&t->phases, &p->log, c, PER_PHASE)) return 0;
+  free_tables(t);
+  return ui_fail(p->u, LRQK_MEMORY, "out of memory for the figures of %zu events", p->log.n);
+}
+
+static int write_trace(struct profiler *p) {
+  struct text t = {0};
+  profile_trace(&t, &p->head, &p->log);
+  return write_file(p->u, "--trace", p->o->trace, &t);
+}
+
+static int write_page(struct profiler *p) {
+  struct profile_tables tables;
+  struct text t = {0};
+  int code = make_tables(p, &tables, false, true);
+  if (code) return code;
+  profile_page(&t, &p->head, &p->log, &tables);
+  free_tables(&tables);
+  return write_file(p->u, "--html", p->o->html, &t);
+}
+
 static int report(struct profiler *p) {
   const struct options *o = p->o;
   struct profile_tables tables;
   struct text t = {0};
-  int code = gather(p, &tables);
-  if (!code && o->trace) code = write_trace(p);
-  if (!code && o->json) profile_json(&t, &p->head, &tables);
-  else if (!code && o->csv) profile_csv(&t, &tables);
-  else if (!code && o->folded) profile_folded(&t, &tables);
-  else if (!code) profile_table(&t, &p->head, &tables);
-  free_tables(&tables);
+  int code = o->trace ? write_trace(p) : 0;
+  if (!code && o->html) code = write_page(p);
+  if (!code) code = make_tables(p, &tables, o->by_layer, o->by_head);
   if (code) return code;
+  if (o->json) profile_json(&t, &p->head, &tables);
+  else if (o->csv) profile_csv(&t, &tables);
+  else if (o->folded) profile_folded(&t, &tables);
+  else profile_table(&t, &p->head, &tables);
+  free_tables(&tables);
   return o->json ? out_json(p->u, &t) : out_text(p->u, &t);
 }
 

@@ -79,6 +79,7 @@ static const struct option {
   {"quality", NULL, NULL, COUNT, AT(quality), 0, 1e6, "N", "0",
    "after every so manieth decoded token compute exact attention on the host: what share of\nit the active tokens hold, head by head; 0: never", CMD_PROFILE},
   {"trace", NULL, NULL, STRING, AT(trace), 0, 0, "FILE", NULL, "write a timeline as Chrome trace JSON, for ui.perfetto.dev", CMD_PROFILE},
+  {"html", NULL, NULL, STRING, AT(html), 0, 0, "FILE", NULL, "write a page for a browser: timeline, bars, roofline, hits of every head; needs no network", CMD_PROFILE},
   {"capture", NULL, NULL, STRING, AT(capture), 0, 0, "NAME", NULL,
    "Vulkan: labels (of calls, layers, stages and kernels, for RenderDoc or Nsight) or rgp\n(every token a frame of the Radeon GPU Profiler too)", CMD_PROFILE},
   {"csv", NULL, NULL, FLAG, AT(csv), 0, 0, NULL, NULL, "the table as CSV", CMD_PROFILE},

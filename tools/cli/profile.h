@@ -99,6 +99,9 @@ void profile_csv(struct text *t, const struct profile_tables *p);
 void profile_json(struct text *t, const struct profile_head *h, const struct profile_tables *p);
 void profile_folded(struct text *t, const struct profile_tables *p);   /* phase;stage;kernel microseconds */
 
+/* A page of HTML, alone; kernels not by layer, heads with samples. */
+void profile_page(struct text *t, const struct profile_head *h, const struct profile_log *l, const struct profile_tables *p);
+
 /* Chrome trace events, as ui.perfetto.dev and chrome://tracing read them. */
 void profile_trace(struct text *t, const struct profile_head *h, const struct profile_log *l);
 

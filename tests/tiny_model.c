@@ -1,0 +1,18 @@
+/* tiny_model.c - tiny_model FILE: writes a small model with random weights, and FILE.txt with a text for it.  For tests that are
+ * scripts. */
+#include <stdio.h>
+
+#include "gguf_writer.h"
+
+int main(int argc, char **argv) {
+  static const struct tiny_model shape = { .layers = 3, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = 288,
+                                           .ctx = 512, .seed = 7 };
+  char name[1024];
+  if (argc != 2) return 2;
+  tiny_model_save(&shape, argv[1]);
+  snprintf(name, sizeof name, "%s.txt", argv[1]);
+  FILE *f = fopen(name, "wb");
+  if (!f) return 1;
+  for (int i = 0; i < 800; i++) fputc('a' + i * i % 23, f);
+  return fclose(f) != 0;
+}
