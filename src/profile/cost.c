@@ -327,7 +327,7 @@ static double cost_value_sum(const struct call *c) {
 
 static double cost_mean_coef(const struct call *c) {
   P(mean_coef);
-  uint64_t blocks = min_u64((uint64_t)c->groups[0] * c->spec[0], p->blocks), heads = (uint64_t)c->groups[1] * c->spec[1];
+  uint64_t blocks = min_u64((uint64_t)c->groups[0] * c->spec[0] * c->spec[2], p->blocks), heads = (uint64_t)c->groups[1] * c->spec[1];
   b[0] = heads * p->d4 * 16;
   b[1] = blocks * p->d4 * 16;
   b[2] = heads * blocks * (p->fast2 + 1) * 16;

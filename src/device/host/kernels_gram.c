@@ -131,7 +131,7 @@ void host_mean_coef(const struct host_call *c) {
   uint32_t d = p->d4 * 4, str = 4 * p->fast2 + 4;
   const float *table = c->buf[1], *theta = table + (size_t)32 * d;
   for (uint32_t head = 0; head < c->groups[1] * c->spec[1]; head++)
-    for (uint32_t b = 0; b < min_u32(p->blocks, c->groups[0] * c->spec[0]); b++) {
+    for (uint32_t b = 0; b < min_u32(p->blocks, c->groups[0] * c->spec[0] * c->spec[2]); b++) {
       const float *ab = (const float *)c->buf[0] + (size_t)head * d, *cs = table + (size_t)(33 + b) * d;
       float *out = (float *)c->buf[2] + ((size_t)head * p->blocks + b) * str;
       double cubic[4] = { 0 };
