@@ -232,6 +232,13 @@ static void rope_case(const struct rope_shape *s, bool exact) {
               IN(cs, (uint64_t)s->rows * s->d * 4), OUT(ARG_NMSE, q_bytes, EXACT_MATHS, q),
               OUT(exact ? ARG_BITS : ARG_HALVES, kv_bytes, 0, kv), IN(step, sizeof step));
   rope_reference(s, qkv, cs, q, kv, row0);
+  p.keep0 = 2;
+  char *keep = test_memory((in_bytes / s->rows * 2 + in_bytes) * HARNESS_DEVICES, 1);
+  HARNESS_RUN(KERNEL_ROPE_KEEP, SPEC(64, s->neox), GROUPS(ceil_div(groups, gy), gy, 1), &p, IN(qkv, in_bytes),
+              IN(cs, (uint64_t)s->rows * s->d * 4), OUT(ARG_NMSE, q_bytes, EXACT_MATHS, q),
+              OUT(exact ? ARG_BITS : ARG_HALVES, kv_bytes, 0, kv), IN(step, sizeof step), OUT(ARG_BITS, in_bytes / s->rows * 2 + in_bytes, 0, keep));
+  ck_assert_int_eq(memcmp(keep + in_bytes / s->rows * 2, qkv, in_bytes), 0);
+  rope_reference(s, qkv, cs, q, kv, row0);
 }
 
 START_TEST(rope) {

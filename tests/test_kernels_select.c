@@ -231,6 +231,29 @@ START_TEST(append_one_token) {
 }
 END_TEST
 
+/* Rows alone, and the sum of values. */
+START_TEST(append_a_row) {
+  const struct plane *s = &planes[_i];
+  for (uint32_t share = 1; share <= 3; share += 2) {
+    uint32_t lists = s->hk * share, slots = 9, page0 = 3 * s->page, t = s->page - 1;
+    const uint32_t words[STEP_WORDS] = { [STEP_POS] = page0 + t, [STEP_RING] = 4 };
+    size_t row = (size_t)s->d * 4, ns = (size_t)s->hk * s->d;
+    struct token_append_params p = { .d = s->d, .lists = lists, .share = share, .slots = slots, .page = s->page, .page0 = page0 };
+    const uint16_t *kv = random_rows(1, s->hk, s->d);
+    const float *sum = random_floats(ns, -9, 9);
+    char *act = test_memory(lists * slots * row * HARNESS_DEVICES, 1), *host = test_memory(s->page * s->hk * row * HARNESS_DEVICES, 1);
+    float *out = test_memory(ns * HARNESS_DEVICES, 4);
+    harness_case("d %u share %u", s->d, share);
+    HARNESS_RUN(KERNEL_TOKEN_APPEND, SPEC(16, 3), GROUPS(lists, 1, 1), &p, IN(kv, s->hk * row), IN(words, sizeof words),
+                BITS(act, lists * slots * row), BITS(host, s->page * s->hk * row), INOUT(ARG_BITS, sum, ns * 4, 0, out));
+    ck_assert_int_eq(memcmp(host + t * s->hk * row, kv, s->hk * row), 0);
+    for (uint32_t list = 0; list < lists; list++)
+      ck_assert_int_eq(memcmp(act + (list * slots + 4) * row, (const char *)kv + list / share * row, row), 0);
+    for (size_t i = 0; i < ns; i++) ck_assert_float_eq(out[i], sum[i] + half_to_float(kv[(i / s->d * 2 + 1) * s->d + i % s->d]));
+  }
+}
+END_TEST
+
 START_TEST(ring_takes_the_newest_tokens) {
   static const struct { uint32_t hk, share, d4, w, a, b, page0, page; } shapes[] = {
     { 3, 1, 16, 16, 100, 116, 64, 64 }, { 2, 3, 8, 7, 60, 64, 0, 64 }, { 1, 1, 32, 64, 128, 130, 128, 64 }, { 8, 4, 32, 5, 3, 4, 0, 16 },
@@ -692,6 +715,7 @@ static Suite *suite(void) {
   tcase_add_loop_test(c, proxies_of_a_page, 0, N_PLANES);
   tcase_add_loop_test(c, appended_proxies_are_those_built, 0, N_PLANES);
   tcase_add_loop_test(c, append_one_token, 0, N_PLANES);
+  tcase_add_loop_test(c, append_a_row, 0, N_PLANES);
   tcase_add_test(c, ring_takes_the_newest_tokens);
   tcase_add_loop_test(c, weights_and_statistics, 0, N_SCORINGS);
   tcase_add_loop_test(c, keys_are_group_scores, 0, N_SCORINGS);

@@ -27,6 +27,7 @@ static enum lrqk_status get_kernels(struct attn_core *c) {
   struct device *d = c->dev;
   uint32_t d8 = c->d / 8, small = d->caps.cpu ? 8 : 64;
   TRY(kernel_get(&c->rope, d, KERNEL_ROPE, SPEC(64, c->hp->rope_neox)));
+  TRY(kernel_get(&c->rope_keep, d, KERNEL_ROPE_KEEP, SPEC(64, c->hp->rope_neox)));
   TRY(kernel_get(&c->qk, d, KERNEL_ATTN_QK, SPEC(small, 8, 4, d8, c->hp->attn_cap > 0)));
   TRY(kernel_get(&c->softmax, d, KERNEL_ATTN_SOFTMAX, SPEC(small)));
   TRY(kernel_get(&c->pv, d, KERNEL_ATTN_PV, SPEC(small, 8, d8)));
@@ -103,6 +104,11 @@ void attn_rope(struct attn_core *c, struct view qkv, struct view cs, uint32_t m,
                            .use_step = use_step };
   uint32_t lanes = m * (c->hk * c->g + 2 * c->hk) * p.d8;
   DISPATCH(c->dev, c->rope, ceil_div(lanes, 64), 1, 1, &p, qkv, cs, c->q, kv, c->step);
+}
+
+void attn_rope_keep(struct attn_core *c, struct view qkv, struct view cs, struct view kv, struct view keep, uint32_t keep0) {
+  struct rope_params p = { .rows = 1, .hk = c->hk, .g = c->g, .d8 = c->d / 8, .rot8 = ceil_div(c->hp->rope_dims, 8), .keep0 = keep0 };
+  DISPATCH(c->dev, c->rope_keep, ceil_div((c->hk * c->g + 2 * c->hk) * p.d8, 64), 1, 1, &p, qkv, cs, c->q, kv, c->step, keep);
 }
 
 void attn_rope_rows(struct attn_core *c, struct view qkv, struct view cs, uint32_t t0, uint32_t m, const struct kv_rows *rows) {

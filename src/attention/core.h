@@ -14,7 +14,7 @@ struct attn_core {
   uint32_t n_ctx, chunk;          /* tokens of the context; the most of one prefill call */
   uint32_t tile;                  /* keys of a prefill tile: divides a page */
   uint32_t page, token_bytes;     /* of kv_rows */
-  const struct kernel *rope, *qk, *softmax, *pv, *merge;
+  const struct kernel *rope, *rope_keep, *qk, *softmax, *pv, *merge;
   struct view q;                  /* after RoPE: [hk][m][g][d] float */
   struct view step;               /* [STEP_WORDS] uint: what changes with every token (shaders/step.h) */
   struct view s, p;               /* [hk][chunk*g][tile] float: scores and their exps */
@@ -47,7 +47,9 @@ enum lrqk_status attn_scale(struct attn_core *c, struct view v, uint64_t n, doub
 
 /* qkv [m][(Hq + 2Hk)*d] -> core->q, and KV rows from row0 (use_step: row0 + position of the new token) of kv. */
 void attn_rope(struct attn_core *c, struct view qkv, struct view cs, uint32_t m, struct view kv, uint32_t row0, bool use_step);
-/* The same into the rows of tokens t0 .. t0 + m of a layer, which lie in one page.  Here and below token t lies at row
+/* One token to row 0 of kv; what came in is row keep0 of keep. */
+void attn_rope_keep(struct attn_core *c, struct view qkv, struct view cs, struct view kv, struct view keep, uint32_t keep0);
+/* The same as attn_rope into the rows of tokens t0 .. t0 + m of a layer, which lie in one page.  Here and below token t lies at row
  * t % rows->n_ctx. */
 void attn_rope_rows(struct attn_core *c, struct view qkv, struct view cs, uint32_t t0, uint32_t m, const struct kv_rows *rows);
 

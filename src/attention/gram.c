@@ -161,11 +161,11 @@ void gram_add(const struct gram *g, const struct gram_shape *s, struct view qkv,
   DISPATCH(c->dev, s->sum, ceil_div(lanes, s->sum->spec[0]), 1, 1, &p, qkv, g->sum);
 }
 
-void gram_defer(const struct gram *g, const struct gram_shape *s, struct view qkv, uint32_t i) {
-  uint64_t row = row_floats(s->core) * 4;
-  device_copy(s->core->dev, (struct view){ g->pending.buf, g->pending.offset + i * row, row }, (struct view){ qkv.buf, qkv.offset, row });
+void gram_rope(const struct gram *g, const struct gram_shape *s, struct view qkv, struct view cs, struct view kv, uint32_t i) {
+  attn_rope_keep(s->core, qkv, cs, kv, g->pending, i);
 }
 
+uint64_t gram_row_bytes(const struct gram_shape *s) { return row_floats(s->core) * 4; }
 void gram_add_pending(const struct gram *g, const struct gram_shape *s, uint32_t n) { gram_add(g, s, g->pending, n); }
 void gram_mark(const struct gram *g, const struct gram_shape *s) { device_copy(s->core->dev, g->old, g->sum); }
 void gram_restore(const struct gram *g, const struct gram_shape *s) { device_copy(s->core->dev, g->sum, g->old); }

@@ -79,7 +79,8 @@ static enum lrqk_status lrqk_init(struct attention *a) {
   TRY(pool_alloc(&f->new_row, &f->scratch, c->token_bytes));
   TRY(pool_alloc(&f->attended, &f->scratch, (uint64_t)c->hk * c->g * c->d * 4));
   TRY(kernel_get(&f->value_sum, c->dev, KERNEL_VALUE_SUM, SPEC(c->dev->caps.cpu ? 8 : 64)));
-  TRY(kernel_get(&f->append, c->dev, f->proxies.int8 ? KERNEL_TOKEN_APPEND_I8 : KERNEL_TOKEN_APPEND_F16, SPEC(16, s->heads)));
+  enum kernel_id append = !f->proxies.pairs ? KERNEL_TOKEN_APPEND : f->proxies.int8 ? KERNEL_TOKEN_APPEND_I8 : KERNEL_TOKEN_APPEND_F16;
+  TRY(kernel_get(&f->append, c->dev, append, SPEC(16, s->heads)));
   TRY(attn_decode_init(&f->all, c, c->hk, c->hk * c->d / 4, c->d / 4));
   TRY(attn_decode_init(&f->some, c, s->lists, c->d / 4, f->actives.slots * c->d / 4));
   bool sparse = false;
@@ -113,6 +114,7 @@ static bool needs_proxies(const struct lrqk *f, uint32_t l) { return l > f->acti
 /* The Gram sums of a layer become those of all tokens. */
 static void add_pending(const struct lrqk *f, struct lrqk_layer *ly) {
   if (ly->pending) gram_add_pending(&ly->gram, &f->grams, ly->pending);
+  ly->bus_bytes += ly->pending * gram_row_bytes(&f->grams);
   ly->pending = 0;
 }
 
@@ -286,24 +288,24 @@ static void lrqk_step(struct attention *a, uint32_t t, uint32_t *words) {
   words[STEP_ROWS] = (l < w ? l : w) + f->count;
 }
 
-/* The new token's row into ring and host cache; with proxies, its proxy row and those of its queries. */
+/* The new token's row into ring, host cache and the sums of the layer; coordinates as proxies, if there are proxies. */
 static void append(struct lrqk *f, const struct lrqk_layer *ly, bool proxied) {
   struct attn_core *c = &f->base.core;
   uint32_t page = f->base.t / c->page;
   struct token_append_params p = { .d = c->d, .lists = f->actives.lists, .share = f->actives.share, .slots = f->actives.slots,
                                    .page = proxy_page_tokens(c, page), .page0 = page * c->page,
-                                   .rank = proxied && f->proxies.pairs ? f->proxies.rank : 0,
-                                   .rw = f->proxies.rw, .scale = c->hp->attn_scale };
-  struct view tab = f->proxies.pairs ? ly->proxy.tab : c->step;   /* not read without a rank */
-  DISPATCH(c->dev, f->append, f->actives.lists, 1, 1, &p, c->q, f->new_row, tab, c->step, ly->active.rows, kv_page(&ly->rows, page),
-           ly->proxy.page[page], f->selector.queries);
-  if (proxied && f->grams.maps) gram_append(&ly->gram, &f->grams, &ly->proxy, f->new_row, f->base.t, f->selector.queries);
+                                   .rank = proxied ? f->proxies.rank : 0, .rw = f->proxies.rw, .scale = c->hp->attn_scale };
+  struct view host = kv_page(&ly->rows, page);
+  if (f->proxies.pairs)
+    DISPATCH(c->dev, f->append, f->actives.lists, 1, 1, &p, c->q, f->new_row, ly->proxy.tab, c->step, ly->active.rows, host,
+             ly->proxy.page[page], f->selector.queries);
+  else
+    DISPATCH(c->dev, f->append, f->actives.lists, 1, 1, &p, f->new_row, c->step, ly->active.rows, host, ly->values);
 }
 
-/* The new token into the Gram sums of a layer, sooner or later. */
-static void add_gram(struct lrqk *f, struct lrqk_layer *ly, struct view qkv, bool now) {
-  gram_defer(&ly->gram, &f->grams, qkv, ly->pending++);
-  if (now || ly->pending == GRAM_PENDING) add_pending(f, ly);
+/* Proxies of the new token and its queries by the layer's map. */
+static void append_mapped(const struct lrqk *f, const struct lrqk_layer *ly) {
+  gram_append(&ly->gram, &f->grams, &ly->proxy, f->new_row, f->base.t, f->selector.queries);
 }
 
 /* Whether a layer is solved again before token t: each has its turn, spread over --refresh positions. */
@@ -339,16 +341,24 @@ static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, st
   if (ly->dense) {
     dense_decode(c, &f->all, &ly->rows, a->t, qkv, cs, y);
   } else {
-    attn_rope(c, qkv, cs, 1, f->new_row, 0, false);
     if (is_refreshed(f, layer, a->t)) remake_proxies(f, ly, a->t);
+    if (f->grams.sums) {
+      gram_rope(&ly->gram, &f->grams, qkv, cs, f->new_row, ly->pending++);
+      ly->bus_bytes += gram_row_bytes(&f->grams);
+    } else {
+      attn_rope(c, qkv, cs, 1, f->new_row, 0, false);
+    }
     append(f, ly, f->proxied);
-    add_sums(f, ly, f->new_row, 0, 1);
-    if (f->grams.sums) add_gram(f, ly, qkv, crosses);
+    proxy_add_energy(&ly->proxy, &f->proxies, c, f->new_row, 0, 1);
+    if (f->proxies.pairs) add_values(f, ly, f->new_row, 0, 1);
+    if (f->grams.maps && f->proxied) append_mapped(f, ly);
+    if (f->grams.sums && (crosses || ly->pending == GRAM_PENDING)) add_pending(f, ly);
     if (f->papers.on) {
       append_paper(f, ly, crosses);
     } else if (crosses) {   /* proxies from all rows so far; `gram` reads its sums back, layer by layer, in this one step */
       remake_proxies(f, ly, l);
-      append(f, ly, true);
+      if (f->grams.maps) append_mapped(f, ly);
+      else append(f, ly, true);
     }
     ly->bus_bytes += c->token_bytes;
     if (f->count) {

@@ -126,6 +126,7 @@ static double cost_rope(const struct call *c) {
   b[2] = head * p->hk * p->g;
   b[3] = head * p->hk;                              /* K and V as fp16 */
   b[4] = p->use_step ? 4 : 0;
+  if (c->id == KERNEL_ROPE_KEEP) b[5] = b[0];
   size_is(c, p->rows, p->hk * (p->g + 2), p->d8 * 8);
   return D(p->rows) * p->hk * (p->g + 1) * p->d8 * 8 * 3;
 }
@@ -260,6 +261,14 @@ static double cost_proxy_build(const struct call *c) {
 static double cost_token_append(const struct call *c) {
   P(token_append);
   uint64_t hk = ceil_div(p->lists, p->share), heads = (uint64_t)p->lists * c->spec[1], row = (uint64_t)p->d * 4;
+  size_is(c, hk, p->d, p->rank);
+  if (c->id == KERNEL_TOKEN_APPEND) {
+    b[0] = b[3] = hk * row;
+    b[1] = 8;
+    b[2] = p->lists * row;
+    b[4] = hk * p->d * 8;   /* read and written */
+    return D(hk) * p->d;
+  }
   b[0] = p->rank ? heads * p->d * 4 : 0;
   b[1] = hk * row;
   b[2] = hk * p->rank * 4;
@@ -268,7 +277,6 @@ static double cost_token_append(const struct call *c) {
   b[5] = hk * row;
   b[6] = p->rank ? proxy_bytes(c->id, hk, p->rw) : 0;
   b[7] = p->rank ? heads * proxy_values(c->id, p->rw) * 4 : 0;
-  size_is(c, hk, p->d, p->rank);
   return D(hk + heads) * p->rank;
 }
 

@@ -56,7 +56,8 @@ static void *grown(struct profile *p, void *list, size_t n, size_t *cap, size_t 
 
 static const char *const kernel_stage[N_KERNELS] = {
   [KERNEL_RMS_NORM] = "norm", [KERNEL_RMS_NORM_ADD] = "norm", [KERNEL_HEAD_NORM] = "norm", [KERNEL_ADD] = "residual",
-  [KERNEL_ROPE] = "attention.rope", [KERNEL_TOKEN_APPEND_I8] = "attention.append", [KERNEL_TOKEN_APPEND_F16] = "attention.append",
+  [KERNEL_ROPE] = "attention.rope", [KERNEL_ROPE_KEEP] = "attention.rope", [KERNEL_TOKEN_APPEND] = "attention.append",
+  [KERNEL_TOKEN_APPEND_I8] = "attention.append", [KERNEL_TOKEN_APPEND_F16] = "attention.append",
   [KERNEL_RING_FILL] = "attention.append",
   [KERNEL_PAIR_ENERGY] = "attention.proxy", [KERNEL_PAIR_CHOOSE] = "attention.proxy", [KERNEL_PROXY_BUILD_I8] = "attention.proxy",
   [KERNEL_PROXY_BUILD_F16] = "attention.proxy", [KERNEL_GRAM_SUM] = "attention.proxy", [KERNEL_QUERY_SUM] = "attention.proxy",

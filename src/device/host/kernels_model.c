@@ -107,16 +107,18 @@ void host_rope(const struct host_call *c) {
   const uint32_t *step = c->buf[4];
   uint32_t row0 = p->row0 + (p->use_step ? step[STEP_POS] : 0);
   for (uint32_t i = 0; i < p->rows; i++) {
-    const float *x = (const float *)c->buf[0] + (size_t)i * (nq + 2 * p->hk) * d, *cs = (const float *)c->buf[1] + (size_t)i * d;
+    size_t row = (size_t)(nq + 2 * p->hk) * d;
+    const float *x = (const float *)c->buf[0] + i * row, *cs = (const float *)c->buf[1] + (size_t)i * d;
+    if (c->id == KERNEL_ROPE_KEEP) memcpy((float *)c->buf[5] + (p->keep0 + i) * row, x, row * 4);
     for (uint32_t head = 0; head < nq; head++)
       rotate((float *)c->buf[2] + (((size_t)(head / p->g) * p->rows + i) * p->g + head % p->g) * d, x + (size_t)head * d, cs, d, rot, neox);
     for (uint32_t h = 0; h < p->hk; h++) {
       float k[D_MAX];
       const float *v = x + (size_t)(nq + p->hk + h) * d;
-      uint16_t *row = (uint16_t *)c->buf[3] + ((size_t)(row0 + i) * p->hk + h) * 2 * d;
+      uint16_t *kv = (uint16_t *)c->buf[3] + ((size_t)(row0 + i) * p->hk + h) * 2 * d;
       rotate(k, x + (size_t)(nq + h) * d, cs, d, rot, neox);
-      for (uint32_t e = 0; e < d; e++) row[e] = float_to_half(k[e]);
-      for (uint32_t e = 0; e < d; e++) row[d + e] = float_to_half(v[e]);
+      for (uint32_t e = 0; e < d; e++) kv[e] = float_to_half(k[e]);
+      for (uint32_t e = 0; e < d; e++) kv[d + e] = float_to_half(v[e]);
     }
   }
 }

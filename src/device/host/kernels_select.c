@@ -103,22 +103,26 @@ void host_proxy_build(const struct host_call *c) {
 
 void host_token_append(const struct host_call *c) {
   const struct token_append_params *p = c->params;
-  const uint32_t *step = c->buf[3], g = c->spec[1];
+  bool int8 = c->id == KERNEL_TOKEN_APPEND_I8, plain = c->id == KERNEL_TOKEN_APPEND;
+  void *const *b = c->buf + !plain;   /* kv, step, act, host, sum; or q before kv, tab, step, act, host, px, qh */
+  const uint32_t *step = plain ? b[1] : b[2], *tables = b[1], g = c->spec[1];
+  uint16_t *act = plain ? b[2] : b[3], *host = plain ? b[3] : b[4];
   uint32_t hk = p->lists / p->share, t = step[STEP_POS] - p->page0;
-  bool int8 = c->id == KERNEL_TOKEN_APPEND_I8;
   struct plane s = { .int8 = int8, .hk = hk, .page = p->page, .rank = p->rank, .rw = p->rw };
   size_t row = (size_t)2 * p->d, values = p->rw * (int8 ? 16 : 8);
   for (uint32_t list = 0; list < p->lists; list++) {
     uint32_t h = list / p->share;
-    const uint16_t *key = (const uint16_t *)c->buf[1] + h * row;
-    const uint32_t *tab = (const uint32_t *)c->buf[2] + (size_t)h * p->rank;
-    memcpy((uint16_t *)c->buf[4] + ((size_t)list * p->slots + step[STEP_RING]) * row, key, row * 2);
-    if (list % p->share == 0) memcpy((uint16_t *)c->buf[5] + ((size_t)t * hk + h) * row, key, row * 2);
-    if (!p->rank) continue;
-    if (list % p->share == 0) proxy_row(&s, c->buf[6], h, t, key, tab);
+    bool first = list % p->share == 0;
+    const uint16_t *key = (const uint16_t *)b[0] + h * row;
+    memcpy(act + ((size_t)list * p->slots + step[STEP_RING]) * row, key, row * 2);
+    if (first) memcpy(host + ((size_t)t * hk + h) * row, key, row * 2);
+    if (plain && first) for (uint32_t i = 0; i < p->d; i++) ((float *)b[4])[h * p->d + i] += half_to_float(key[p->d + i]);
+    if (plain || !p->rank) continue;
+    const uint32_t *tab = tables + (size_t)h * p->rank;
+    if (first) proxy_row(&s, b[5], h, t, key, tab);
     for (uint32_t j = list * g; j < (list + 1) * g; j++) {
       const float *q = (const float *)c->buf[0] + (size_t)j * p->d;
-      float *out = (float *)c->buf[7] + j * values;
+      float *out = (float *)b[6] + j * values;
       for (uint32_t i = 0; i < values; i++) out[i] = i < p->rank ? q[tab[i]] * p->scale : 0.0f;
     }
   }
