@@ -244,6 +244,17 @@ void lrqk_engine_close(lrqk_engine *e) {
   mem_free(e);
 }
 
+struct figures { void (*fn)(void *ud, const struct lrqk_kernel_figure *f); void *ud; };
+
+static void on_figure(void *ud, const struct kernel *k, const char *variant, const struct kernel_figure *f) {
+  const struct figures *to = ud;
+  to->fn(to->ud, &(struct lrqk_kernel_figure){ kernel_info[k->id].id, variant, f->name, f->value });
+}
+
+void lrqk_engine_kernels(lrqk_engine *e, void (*fn)(void *ud, const struct lrqk_kernel_figure *f), void *ud) {
+  device_kernels(e->dev, on_figure, &(struct figures){ fn, ud });
+}
+
 void lrqk_engine_device(const lrqk_engine *e, struct lrqk_device_info *out) {
   *out = e->dev->caps.info;
   form_describe(out, &e->dev->forms);

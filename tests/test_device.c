@@ -2,6 +2,7 @@
  * OpenCL with the host's memory, if the driver works in it, and with memory of its own. */
 #include "log_capture.h"
 
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -535,6 +536,38 @@ START_TEST(spans_are_plausible) {
 }
 END_TEST
 
+/* The device's clock and the host's move on together, and a span lies between two looks at them. */
+START_TEST(clocks_agree) {
+  struct device *d = open_with(_i, (struct device_options){ .timing = true });
+  struct clocks a, b;
+  struct buffer *buf;
+  struct span span;
+  if (device_clocks(d, &a)) {
+    ck_assert(d->caps.info.calibrated);
+    OK(buffer_create(&buf, d, PLACE_DEVICE, 1 << 20, "clocks"));
+    OK(device_wait(d, 0));
+    device_spans(d, NULL, 0);
+    ck_assert(device_clocks(d, &a));
+    uint64_t begin = clock_ns();
+    device_fill(d, view_of(buf), 1);
+    OK(device_submit(d, NULL));
+    OK(device_wait(d, 0));
+    uint64_t end = clock_ns();
+    ck_assert_uint_eq(device_spans(d, &span, 1), 1);
+    ck_assert(device_clocks(d, &b));
+    uint64_t error = a.error_ns + b.error_ns;
+    ck_assert(a.device_ns <= span.begin_ns && span.end_ns <= b.device_ns);
+    ck_assert(a.host_ns <= begin + error && end <= b.host_ns + error);
+    double device = (double)(b.device_ns - a.device_ns), host = (double)(b.host_ns - a.host_ns);
+    ck_assert(fabs(device - host) <= 1e-3 * host + (double)error);
+    buffer_destroy(&buf);
+  } else {
+    ck_assert(!d->caps.info.calibrated || strcmp(d->ops->name, "vulkan"));
+  }
+  device_close(d);
+}
+END_TEST
+
 START_TEST(no_spans_without_timing) {
   struct device *d = open_config(_i);
   struct buffer *b = make(d, PLACE_DEVICE, 512);
@@ -889,6 +922,7 @@ int main(int argc, char **argv) {
   tcase_add_loop_test(c, buffers_come_and_go, 0, n);
   tcase_add_loop_test(c, wrong_calls_are_refused, 0, n);
   tcase_add_loop_test(c, spans_are_plausible, 0, n);
+  tcase_add_loop_test(c, clocks_agree, 0, n);
   tcase_add_loop_test(c, no_spans_without_timing, 0, n);
   tcase_add_test(c, buffers_of_another_device_are_refused);
   tcase_add_test(c, leaked_buffers_are_told);

@@ -133,6 +133,58 @@ START_TEST(labels_nest) {
 }
 END_TEST
 
+/* ---- statistics of kernels, from a driver that has them */
+
+static VkResult VKAPI_CALL two_executables(VkDevice device, const VkPipelineInfoKHR *info, uint32_t *n, VkPipelineExecutablePropertiesKHR *out) {
+  (void)device, (void)info;
+  ck_assert_uint_ge(*n, 2);
+  *n = 2;
+  snprintf(out[0].name, sizeof out[0].name, "SIMD8");
+  snprintf(out[1].name, sizeof out[1].name, "SIMD16");
+  return VK_SUCCESS;
+}
+
+static VkResult VKAPI_CALL some_statistics(VkDevice device, const VkPipelineExecutableInfoKHR *which, uint32_t *n, VkPipelineExecutableStatisticKHR *out) {
+  (void)device;
+  *n = which->executableIndex ? 3 : 1;
+  for (uint32_t i = 0; i < *n; i++) ck_assert_int_eq(out[i].sType, VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_STATISTIC_KHR);
+  snprintf(out[0].name, sizeof out[0].name, "registers");
+  out[0].format = VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_UINT64_KHR;
+  out[0].value.u64 = 32 + which->executableIndex;
+  if (*n == 1) return VK_SUCCESS;
+  snprintf(out[1].name, sizeof out[1].name, "spills");
+  out[1].format = VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_INT64_KHR;
+  out[1].value.i64 = -1;
+  snprintf(out[2].name, sizeof out[2].name, "occupancy");
+  out[2].format = VK_PIPELINE_EXECUTABLE_STATISTIC_FORMAT_FLOAT64_KHR;
+  out[2].value.f64 = 0.5;
+  return VK_SUCCESS;
+}
+
+static void on_figure(void *ud, const struct kernel *k, const char *variant, const struct kernel_figure *f) {
+  (void)ud;
+  size_t at = strlen(labels);
+  snprintf(labels + at, sizeof labels - at, "%s[%s] %s %g; ", kernel_info[k->id].id, variant, f->name, f->value);
+}
+
+START_TEST(statistics_are_read) {
+  struct device *d = open_device();
+  struct vk *v = d->backend;
+  const struct kernel *k;
+  ck_assert_int_eq(kernel_get(&k, d, KERNEL_ADD, SPEC(8)), LRQK_OK);
+  labels[0] = 0;
+  device_kernels(d, on_figure, NULL);
+  ck_assert_str_eq(labels, "");   /* opened without timing: nothing, rather than zeros */
+  v->statistics = true;
+  v->GetPipelineExecutablePropertiesKHR = two_executables;
+  v->GetPipelineExecutableStatisticsKHR = some_statistics;
+  device_kernels(d, on_figure, NULL);
+  ck_assert_str_eq(labels, "ADD[WG=8] SIMD8: registers 32; ADD[WG=8] SIMD16: registers 33; ADD[WG=8] SIMD16: spills -1; ADD[WG=8] SIMD16: occupancy 0.5; ");
+  v->statistics = false;
+  device_close(d);
+}
+END_TEST
+
 START_TEST(only_vulkan_is_captured) {
   struct log log = log_capture(&captured);
   struct device *d = NULL;
@@ -296,6 +348,7 @@ int main(void) {
   tcase_add_test(c, repeated_dispatches_make_nothing);
   tcase_add_loop_test(c, labels_nest, 0, 3);
   tcase_add_test(c, only_vulkan_is_captured);
+  tcase_add_test(c, statistics_are_read);
   tcase_add_test(c, unmapped_memory);
   tcase_add_test(c, pipeline_cache_file);
   tcase_add_test(c, no_cache_directory_is_no_error);

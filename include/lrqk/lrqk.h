@@ -107,6 +107,7 @@ struct lrqk_device_info {
   bool clblast;                       /* dense products can go to CLBlast */
   uint32_t n_forms;
   struct lrqk_form_info forms[LRQK_MAX_FORMS];
+  bool statistics, calibrated;        /* lrqk_engine_kernels knows something; the driver compares its clock with the host's */
 };
 
 /* Calls fn once for each device of every back end that was built in, in the order in which they are preferred:
@@ -380,12 +381,11 @@ struct lrqk_cache_stats {
 /* Reads counters back from the device. */
 enum lrqk_status lrqk_session_stats(lrqk_session *s, struct lrqk_cache_stats *out);
 
-/* The same counters of one KV head in one layer: zeros where all of it is on the device. */
+/* The same counters of each KV head, out[n_layers][n_kv_heads]: zeros where all of it is on the device.  LRQK_USAGE: cap is less. */
 struct lrqk_head_stats { uint64_t chosen, misses, bus_bytes; };
-/* out: [n_layers][n_kv_heads], LRQK_USAGE if cap is less.  Reads counters back from the device. */
 enum lrqk_status lrqk_session_heads(lrqk_session *s, struct lrqk_head_stats *out, size_t cap);
-/* Which tokens were chosen for a head by score in the last decoded token, in ascending order; a list for each of its query heads, one after
- * another, where they choose apart.  *n: how many; the first cap are written.  None: the head has all tokens on the device. */
+/* Tokens chosen for a head in the last decoded token, ascending (a list for each query head, one after another, where they choose apart).
+ * *n: how many, none where all of it is on the device; the first cap are written. */
 enum lrqk_status lrqk_session_chosen(lrqk_session *s, uint32_t layer, uint32_t kv_head, uint32_t *tokens, size_t cap, size_t *n);
 
 /* How the choice for a KV head compares with exact attention over all tokens, in the last decoded token: the share of the attention that
@@ -434,6 +434,11 @@ enum lrqk_status lrqk_session_profile(lrqk_session *s, const struct lrqk_profile
 /* What this device can do at most, as short runs show: the roofs over the kernels. */
 struct lrqk_ceilings { double device_gb_per_s, bus_gb_per_s, gflop_per_s, empty_us; };   /* empty: a dispatch that does nothing */
 enum lrqk_status lrqk_engine_ceilings(lrqk_engine *e, struct lrqk_ceilings *out);        /* takes a second or so; as above */
+
+/* What the driver's compiler says of each kernel made so far (registers, spills, instructions ...; its own words): nothing, if it says nothing
+ * or without `timing`.  variant: specialisation constants ("WG=8 G=3").  Strings are valid during the call. */
+struct lrqk_kernel_figure { const char *kernel, *variant, *name; double value; };
+void lrqk_engine_kernels(lrqk_engine *e, void (*fn)(void *ud, const struct lrqk_kernel_figure *f), void *ud);
 
 /* ---- sampling ----------------------------------------------------------------------------------------------- */
 

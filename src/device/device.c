@@ -11,7 +11,10 @@
 #include "device/barrier.h"
 #include "device/choose.h"
 
-enum { STAGING_BYTES = 8 << 20 };   /* a piece of a transfer to memory that is not mapped */
+enum {
+  STAGING_BYTES = 8 << 20,      /* a piece of a transfer to memory that is not mapped */
+  MOST_FIGURES = 256            /* of one kernel */
+};
 
 struct device_priv {
   struct hazards hazards;
@@ -456,5 +459,19 @@ enum lrqk_status device_wait(struct device *d, uint64_t ticket) {
 void device_frame(struct device *d, bool begin) {
   if (d->ops->frame) d->ops->frame(d, begin);
 }
+
+void device_kernels(struct device *d, void (*fn)(void *ud, const struct kernel *k, const char *variant, const struct kernel_figure *f), void *ud) {
+  struct kernel_figure list[MOST_FIGURES];
+  for (size_t i = 0; d->ops->kernel_figures && i < d->priv->n_kernels; i++) {
+    const struct kernel *k = d->priv->kernel[i];
+    char variant[256] = "";
+    for (uint32_t j = 0, at = 0; j < k->n_spec && at < sizeof variant - 1; j++)
+      at += (uint32_t)snprintf(variant + at, sizeof variant - at, "%s%s=%" PRIu32, j ? " " : "", kernel_info[k->id].spec_name[j], k->spec[j]);
+    size_t n = d->ops->kernel_figures(k, list, MOST_FIGURES);
+    for (size_t j = 0; j < n; j++) fn(ud, k, variant, &list[j]);
+  }
+}
+
+bool device_clocks(struct device *d, struct clocks *out) { return d->ops->clocks && d->ops->clocks(d, out); }
 
 size_t device_spans(struct device *d, struct span *out, size_t cap) { return d->ops->spans(d, out, cap); }

@@ -101,11 +101,16 @@ void pool_destroy(struct pool *p);
 
 /* ---- kernels */
 
+/* What the driver says of a kernel (registers, spills ...), in its words. */
+struct kernel_figure { char name[128]; double value; };
+
 struct kernel { struct device *dev; enum kernel_id id; uint32_t n_spec, spec[KERNEL_MAX_SPEC]; void *backend; };
 
 /* The kernel specialised with spec[0..n); what is missing keeps its default.  Made once per (id, spec), owned by the
  * device.  Not while decoding. */
 enum lrqk_status kernel_get(const struct kernel **out, struct device *d, enum kernel_id id, const uint32_t *spec, uint32_t n);
+/* Of all kernels made so far, where the device was opened with timing and its driver knows; variant: their specialisation. */
+void device_kernels(struct device *d, void (*fn)(void *ud, const struct kernel *k, const char *variant, const struct kernel_figure *f), void *ud);
 #define SPEC(...) (const uint32_t[]){ __VA_ARGS__ }, sizeof((uint32_t[]){ __VA_ARGS__ }) / 4
 
 /* ---- recording and running.  Reads and writes of a dispatch are those its kernel declares. */
@@ -129,6 +134,11 @@ void device_frame(struct device *d, bool begin);               /* the borders of
 
 struct span { const char *name; uint64_t begin_ns, end_ns; };                  /* device clock */
 size_t device_spans(struct device *d, struct span *out, size_t cap);           /* after device_wait; clears the list */
+
+/* The device's clock, as of spans, and the host's (base/clock.h) at one moment between the last span and the next, give or take
+ * error_ns.  False: the driver compares no clocks. */
+struct clocks { uint64_t device_ns, host_ns, error_ns; };
+bool device_clocks(struct device *d, struct clocks *out);
 
 /* ---- watching: calls in the order of recording, made before the thing is done.  While `stamping`, the spans of the
  * commands come in the same order. */
@@ -163,7 +173,9 @@ struct device_ops {
   enum lrqk_status (*submit)(struct device *d, uint64_t ticket);   /* tickets count 1, 2, 3 ... */
   enum lrqk_status (*wait)(struct device *d, uint64_t ticket);
   size_t (*spans)(struct device *d, struct span *out, size_t cap);
-  void (*frame)(struct device *d, bool begin);             /* optional; without it a device cannot be captured */
+  bool (*clocks)(struct device *d, struct clocks *out);    /* optional, as the next two; nothing is recorded or runs */
+  size_t (*kernel_figures)(const struct kernel *k, struct kernel_figure *out, size_t cap);
+  void (*frame)(struct device *d, bool begin);             /* without it a device cannot be captured */
 };
 
 extern const struct device_ops device_vulkan, device_opencl, device_host;      /* a back end left out of the build enumerates nothing */

@@ -37,6 +37,8 @@ struct profile {
   struct lrqk_profile_event *host;
   size_t n_host, cap_host;
   uint64_t begin, call_begin;     /* of the whole, of a submit or wait */
+  struct clocks before;           /* the call, where the driver compares clocks */
+  bool compared;
   uint64_t recorded;              /* host time of the first command of this submission */
   struct sent *sent;              /* submits of this call */
   size_t n_sent, cap_sent;
@@ -227,32 +229,45 @@ enum lrqk_status profile_begin(struct profile *p, enum lrqk_phase phase, uint64_
   d->watch = &p->watch;
   d->stamping = true;
   d->serial = p->opt.serial;
+  p->compared = device_clocks(d, &p->before);
   p->begin = clock_ns();
   return LRQK_OK;
 }
 
-/* Host time less device time: no command ran before it was sent (more than `least`) and all had run when the last wait
- * returned (less than `most`). */
-static void align(const struct profile *p, const struct span *span, uint64_t end, int64_t *offset, uint64_t *error) {
+/* From the device's clock to the host's: a line, because clocks run apart by some millionths. */
+struct line { uint64_t device_ns, host_ns, error_ns; double slope; };
+
+static uint64_t host_time(const struct line *l, uint64_t device_ns) {
+  return l->host_ns + (uint64_t)(int64_t)((double)(int64_t)(device_ns - l->device_ns) * l->slope);
+}
+
+/* Without the driver's word: no command ran before it was sent (the host is ahead by more than `least`) and all had run when the last
+ * wait returned (by less than `most`). */
+static struct line measured(const struct profile *p, const struct span *span, uint64_t end) {
   int64_t least = INT64_MIN, most = (int64_t)(end - span[p->n - 1].end_ns);
   for (size_t i = 0; i < p->n_sent; i++) {
     int64_t x = (int64_t)(p->sent[i].at - span[p->sent[i].first].begin_ns);
     if (x > least) least = x;
   }
-  *offset = most - (most - least) / 2;
-  *error = most > least ? (uint64_t)(most - least) / 2 : 0;
+  int64_t offset = most - (most - least) / 2;
+  return (struct line){ span[0].begin_ns, span[0].begin_ns + (uint64_t)offset, most > least ? (uint64_t)(most - least) / 2 : 0, 1 };
+}
+
+static struct line align(const struct profile *p, const struct span *span, uint64_t end) {
+  struct clocks a = p->before, b;
+  if (!p->compared || !device_clocks(p->dev, &b) || b.device_ns <= a.device_ns) return measured(p, span, end);
+  return (struct line){ a.device_ns, a.host_ns, a.error_ns > b.error_ns ? a.error_ns : b.error_ns,
+                        (double)(int64_t)(b.host_ns - a.host_ns) / (double)(b.device_ns - a.device_ns) };
 }
 
 static void send(const struct profile *p, const struct span *span, uint64_t end) {
-  int64_t offset;
-  uint64_t error;
-  align(p, span, end, &offset, &error);
+  struct line line = align(p, span, end);
   for (size_t i = 0; i < p->n_host; i++) p->opt.fn(p->opt.ud, &p->host[i]);
   for (size_t i = 0; i < p->n; i++) {
     struct lrqk_profile_event e = p->item[i].e;
-    e.begin_ns = span[i].begin_ns + (uint64_t)offset;
-    e.end_ns = span[i].end_ns + (uint64_t)offset;
-    e.clock_error_ns = error;
+    e.begin_ns = host_time(&line, span[i].begin_ns);
+    e.end_ns = host_time(&line, span[i].end_ns);
+    e.clock_error_ns = line.error_ns;
     p->opt.fn(p->opt.ud, &e);
   }
 }

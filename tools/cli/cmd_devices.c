@@ -89,6 +89,10 @@ static void as_json(struct text *t, const struct lrqk_device_info *d) {
   json_open(t, '[');
   for (uint32_t i = 0; i < d->n_forms; i++) form_json(t, &d->forms[i]);
   json_close(t, ']');
+  json_key(t, "calibrated_clocks");
+  json_bool(t, d->calibrated);
+  json_key(t, "kernel_statistics");
+  json_bool(t, d->statistics);
   json_close(t, '}');
 }
 
@@ -107,8 +111,9 @@ static void as_text(struct text *t, const struct lrqk_device_info *d, bool verbo
   text_printf(t, "     workgroup       up to %u invocations, %s shared, %u storage bindings\n", d->max_workgroup,
               human_bytes(d->max_shared, a), d->max_storage_bindings);
   if (d->subgroup) text_printf(t, "     subgroup        %u lanes\n", d->subgroup);
-  if (d->timestamp_period_ns > 0) text_printf(t, "     timestamps      every %g ns\n", d->timestamp_period_ns);
+  if (d->timestamp_period_ns > 0) text_printf(t, "     timestamps      every %g ns%s\n", d->timestamp_period_ns, d->calibrated ? ", on a clock that the driver compares with the host's" : "");
   else text_printf(t, "     timestamps      none\n");
+  text_printf(t, "     of kernels      %s\n", d->statistics ? "the driver tells registers, memory and the like (profile --json)" : "the driver tells nothing");
   for (uint32_t i = 0; i < d->n_forms; i++) form_text(t, &d->forms[i]);
 }
 

@@ -16,6 +16,7 @@ struct profiler {
   struct profile_log log;
   struct profile_head head;
   struct profile_heads heads;
+  struct profile_figures figures;
   int32_t *ids;
   size_t n_ids;
   double *plain, *stamped;       /* [decode] milliseconds of tokens without timestamps and with */
@@ -65,6 +66,7 @@ static int decode_one(struct profiler *p, size_t i) {
   double t = ui_now();
   if (!code) code = (int)lrqk_session_decode(p->w.session, p->ids[(size_t)p->o->prefill + i]);
   double ms = (ui_now() - t) * 1e3;
+  p->head.run_ms += ms;
   if (!code && examined) code = profile_heads_quality(&p->heads, p->w.session);
   if (code) return code;
   if (!stamped) {
@@ -78,12 +80,23 @@ static int decode_one(struct profiler *p, size_t i) {
   return code ? code : add_counter(p, &was, &now);
 }
 
+/* From how much longer a token with timestamps takes than one without. */
+static void own_cost(struct profiler *p) {
+  size_t all = 0, decoded = 0;
+  for (size_t i = 0; i < p->log.n; i++) {
+    all += !p->log.event[i].host;
+    decoded += !p->log.event[i].host && p->log.event[i].phase == LRQK_PHASE_DECODE;
+  }
+  p->head.stamp_us = (p->head.stamped_ms - p->head.plain_ms) * 1e3 * (double)p->head.stamped / (double)decoded;
+  p->head.own_ms = p->head.stamp_us * (double)all / 1e3;
+}
+
 static int measure(struct profiler *p) {
   struct lrqk_profile_options opt = {.fn = profile_log_add, .ud = &p->log, .every = (uint32_t)p->o->every, .serial = p->o->serial};
   int code = (int)lrqk_session_profile(p->w.session, &opt);
   double t = ui_now();
   if (!code) code = (int)lrqk_session_prefill(p->w.session, p->ids, (size_t)p->o->prefill, 0, NULL, NULL);
-  p->head.prefill_ms = (ui_now() - t) * 1e3;
+  p->head.run_ms = p->head.prefill_ms = (ui_now() - t) * 1e3;
   ui_clear(p->u);
   for (size_t i = 0; i < (size_t)p->o->decode && !code; i++) code = ui_interrupted() ? LRQK_INTERRUPTED : decode_one(p, i);
   if (!code) code = profile_heads_end(&p->heads, p->w.session);
@@ -92,6 +105,9 @@ static int measure(struct profiler *p) {
   p->head.stamped_ms = median(p->stamped, p->n_stamped);
   for (size_t i = 0; i < p->log.n; i++)
     if (p->log.event[i].clock_error_ns > p->head.clock_error_ns) p->head.clock_error_ns = p->log.event[i].clock_error_ns;
+  own_cost(p);
+  lrqk_engine_kernels(p->w.engine, profile_figure_add, &p->figures);
+  if (!code && p->figures.failed) code = ui_fail(p->u, LRQK_MEMORY, "out of memory for the statistics of the kernels");
   return code;
 }
 
@@ -114,7 +130,8 @@ static void free_tables(struct profile_tables *t) {
 
 static int make_tables(struct profiler *p, struct profile_tables *t, bool by_layer, bool by_head) {
   const struct lrqk_ceilings *c = &p->head.ceilings;
-  *t = (struct profile_tables){.heads = &p->heads, .by_layer = by_layer, .by_head = by_head};
+  *t = (struct profile_tables){.heads = &p->heads, .by_layer = by_layer, .by_head = by_head,
+                               .figures = p->o->json || p->u->verbose ? &p->figures : NULL};
   if (profile_rows(&t->kernels, &p->log, c, by_layer ? PER_LAYER : PER_KERNEL) && profile_rows(&t->stages, &p->log, c, PER_STAGE) &&
       profile_rows(&t->phases, &p->log, c, PER_PHASE)) return 0;
   free_tables(t);
@@ -202,6 +219,7 @@ int cmd_profile(struct ui *u, const struct options *o) {
   if (!code) code = report(&p);
   profile_log_free(&p.log);
   profile_heads_free(&p.heads);
+  free(p.figures.list);
   lrqk_free(p.ids);
   free(p.plain);
   free(p.stamped);

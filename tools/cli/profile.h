@@ -45,6 +45,7 @@ struct profile_head {
   uint64_t prefill, decode, stamped, every;
   double prefill_ms, plain_ms, stamped_ms;   /* of a decoded token, host time: median of those without stamps and with */
   uint64_t clock_error_ns;                   /* the largest */
+  double run_ms, stamp_us, own_ms;           /* of prefill and all tokens; of a timestamp and of all of them, from the medians above */
 };
 
 /* What the KV heads did: in all decoded tokens, and in samples of them (tokens that are timed).  Arrays are [layers][heads]. */
@@ -80,12 +81,20 @@ void profile_heads_table(struct text *t, const struct profile_heads *h, uint64_t
 void profile_quality_table(struct text *t, const struct profile_heads *h, size_t most);   /* the worst heads */
 void profile_heads_json(struct text *t, const struct profile_heads *h, uint64_t decoded, bool samples);   /* fields of an object */
 
+/* What the driver says of the kernels it made; those of one kernel follow each other. */
+struct profile_figure { char kernel[48], variant[160], name[128]; double value; };
+struct profile_figures { struct profile_figure *list; size_t n, cap; bool failed; };
+void profile_figure_add(void *figures, const struct lrqk_kernel_figure *f);   /* for lrqk_engine_kernels */
+void profile_figures_table(struct text *t, const struct profile_figures *l);
+void profile_figures_json(struct text *t, const struct profile_figures *l);   /* a field of an object, or nothing */
+
 struct profile_rows { struct profile_row *row; size_t n; };   /* longest first within a phase */
 
 /* What is shown of a profile; kernels are by layer where by_layer says so. */
 struct profile_tables {
   struct profile_rows kernels, stages, phases;
   const struct profile_heads *heads;
+  const struct profile_figures *figures;   /* NULL: not shown */
   bool by_layer, by_head;   /* by_head: the heads too */
 };
 

@@ -154,9 +154,14 @@ void profile_table(struct text *t, const struct profile_head *h, const struct pr
   if (!isnan(h->stamped_ms) && !isnan(h->plain_ms))
     text_printf(t, "\na token with timestamps takes %.2f ms, one without %.2f ms (medians): %+.1f %%\n", h->stamped_ms, h->plain_ms,
                 100 * (h->stamped_ms / h->plain_ms - 1));
-  text_printf(t, "clocks of device and host agree within %.1f us\n", (double)h->clock_error_ns / 1e3);
+  if (!isnan(h->own_ms))
+    text_printf(t, "a timestamp takes about %.1f us, all of them %.1f ms of the run's %.1f ms: %.1f %%\n", h->stamp_us, h->own_ms, h->run_ms,
+                100 * h->own_ms / h->run_ms);
+  text_printf(t, "clocks of device and host agree within %.3f us, as %s\n", (double)h->clock_error_ns / 1e3,
+              h->device.calibrated ? "the driver says" : "submits and waits show");
   if (p->by_head) profile_heads_table(t, p->heads, h->decode);
   if (p->heads->n_quality) profile_quality_table(t, p->heads, p->by_head ? SIZE_MAX : 20);
+  if (p->figures) profile_figures_table(t, p->figures);
 }
 
 void profile_csv(struct text *t, const struct profile_tables *p) {
@@ -230,11 +235,16 @@ void profile_json(struct text *t, const struct profile_head *h, const struct pro
   json_field_num(t, "stamped_token_ms", h->stamped_ms);
   json_field_num(t, "plain_token_ms", h->plain_ms);
   json_field_num(t, "clock_error_us", (double)h->clock_error_ns / 1e3);
+  json_field_string(t, "clocks", h->device.calibrated ? "calibrated" : "measured");
+  json_field_num(t, "stamp_us", h->stamp_us);
+  json_field_num(t, "stamps_ms", h->own_ms);
+  json_field_num(t, "run_ms", h->run_ms);
   json_close(t, '}');
   json_rows(t, "phases", &p->phases, false);
   json_rows(t, "stages", &p->stages, false);
   json_rows(t, "kernels", &p->kernels, p->by_layer);
   profile_heads_json(t, p->heads, h->decode, p->by_head);
+  if (p->figures) profile_figures_json(t, p->figures);
   json_close(t, '}');
 }
 

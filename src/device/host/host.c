@@ -26,7 +26,7 @@ static struct device_caps host_caps(void) {
     .info = { .backend = "host", .name = "host", .driver = "plain C, one thread", .type = LRQK_DEVICE_SOFTWARE, .unified = true,
               .n_memory = 1, .memory = { { .flags = "device,host,cached" } }, .max_allocation = UINT64_C(1) << 40,
               .max_binding = UINT64_C(1) << 32, .max_workgroup = 1024, .max_shared = 64 << 10,
-              .max_storage_bindings = KERNEL_MAX_BINDINGS, .subgroup = 1, .timestamp_period_ns = 1 },
+              .max_storage_bindings = KERNEL_MAX_BINDINGS, .subgroup = 1, .timestamp_period_ns = 1, .calibrated = true },
     .cpu = true, .mapped = true,
   };
   ram_bytes(&caps.info.memory[0].bytes, &caps.info.memory[0].free);
@@ -116,6 +116,13 @@ static enum lrqk_status host_wait(struct device *d, uint64_t ticket) {
   return LRQK_OK;
 }
 
+static bool host_clocks(struct device *d, struct clocks *out) {
+  (void)d;
+  uint64_t now = clock_ns();
+  *out = (struct clocks){ now, now, 0 };
+  return true;
+}
+
 static size_t host_spans(struct device *d, struct span *out, size_t cap) {
   struct host *h = d->backend;
   return span_take(&h->spans, out, cap);
@@ -126,5 +133,5 @@ const struct device_ops device_host = {
   .buffer_create = host_buffer_create, .buffer_destroy = host_buffer_destroy,
   .kernel_create = host_kernel_create, .kernel_destroy = host_kernel_destroy,
   .dispatch = host_dispatch, .copy = host_copy, .fill = host_fill, .barrier = host_barrier,
-  .submit = host_submit, .wait = host_wait, .spans = host_spans,
+  .submit = host_submit, .wait = host_wait, .spans = host_spans, .clocks = host_clocks,
 };

@@ -78,5 +78,6 @@ const struct device_ops device_opencl = {
   .buffer_create = ocl_buffer_create, .buffer_destroy = ocl_buffer_destroy,
   .kernel_create = ocl_kernel_create, .kernel_destroy = ocl_kernel_destroy,
   .dispatch = ocl_dispatch, .copy = ocl_copy, .fill = ocl_fill, .barrier = ocl_barrier,
-  .submit = ocl_submit, .wait = ocl_wait, .spans = ocl_spans,
+  .submit = ocl_submit, .wait = ocl_wait, .spans = ocl_spans, .clocks = ocl_clocks,
+  .kernel_figures = ocl_kernel_figures,
 };

@@ -88,6 +88,13 @@ void ocl_memory_info(struct lrqk_device_info *info) {
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
+/* CL_PLATFORM_HOST_TIMER_RESOLUTION of OpenCL 2.1: 0, or an error, without timers that can be compared. */
+static bool has_timer(const struct ocl_device *ocl) {
+  enum { HOST_TIMER_RESOLUTION = 0x0905 };
+  cl_ulong ns = 0;
+  return clGetPlatformInfo(ocl->platform, HOST_TIMER_RESOLUTION, sizeof ns, &ns, NULL) == CL_SUCCESS && ns;
+}
+
 static void limits(const struct ocl_device *ocl, struct lrqk_device_info *info) {
   size_t sizes[3] = { 1, 1, 1 };
   clGetDeviceInfo(ocl->id, CL_DEVICE_MAX_WORK_ITEM_SIZES, sizeof sizes, sizes, NULL);
@@ -97,6 +104,8 @@ static void limits(const struct ocl_device *ocl, struct lrqk_device_info *info) 
   info->max_shared = (uint32_t)least(number(ocl, CL_DEVICE_LOCAL_MEM_SIZE), UINT32_MAX);
   info->max_storage_bindings = (uint32_t)((number(ocl, CL_DEVICE_MAX_PARAMETER_SIZE) - KERNEL_MAX_PARAMS) / sizeof(cl_mem));
   info->timestamp_period_ns = (double)number(ocl, CL_DEVICE_PROFILING_TIMER_RESOLUTION);
+  info->statistics = true;
+  info->calibrated = has_timer(ocl);
 }
 
 void ocl_caps(const struct ocl_device *ocl, struct device_caps *caps) {

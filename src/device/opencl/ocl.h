@@ -92,6 +92,7 @@ enum lrqk_status ocl_map_idle(struct ocl *o);                              /* bu
 /* program.c */
 enum lrqk_status ocl_kernel_create(struct kernel *k);
 void ocl_kernel_destroy(struct kernel *k);
+size_t ocl_kernel_figures(const struct kernel *k, struct kernel_figure *out, size_t cap);
 
 /* cache.c: keys name a text, its options and the driver */
 void ocl_cache_open(struct ocl *o);
@@ -114,5 +115,6 @@ cl_event *ocl_stamp(struct ocl *o, const char *name);   /* where the command's e
 void ocl_stamps_collect(struct ocl *o);                 /* what was enqueued has ended */
 void ocl_stamps_destroy(struct ocl *o);
 size_t ocl_spans(struct device *d, struct span *out, size_t cap);
+bool ocl_clocks(struct device *d, struct clocks *out);
 
 #endif

@@ -85,4 +85,24 @@ enum lrqk_status ocl_kernel_create(struct kernel *k) {
   return LRQK_OK;
 }
 
+size_t ocl_kernel_figures(const struct kernel *k, struct kernel_figure *out, size_t cap) {
+  static const struct { cl_kernel_work_group_info what; const char *name; bool wide; } known[] = {
+    { CL_KERNEL_PRIVATE_MEM_SIZE, "private memory of a lane, bytes", true },   /* what does not fit into registers */
+    { CL_KERNEL_LOCAL_MEM_SIZE, "shared memory of a workgroup, bytes", true },
+    { CL_KERNEL_WORK_GROUP_SIZE, "lanes of the largest workgroup", false },
+    { CL_KERNEL_PREFERRED_WORK_GROUP_SIZE_MULTIPLE, "lanes that run together", false },
+  };
+  const struct ocl *o = k->dev->backend;
+  size_t n = 0;
+  for (size_t i = 0; o->timing && i < sizeof known / sizeof *known && n < cap; i++) {
+    cl_ulong wide = 0;
+    size_t narrow = 0;
+    void *at = known[i].wide ? (void *)&wide : (void *)&narrow;
+    if (clGetKernelWorkGroupInfo(k->backend, o->ocl.id, known[i].what, known[i].wide ? sizeof wide : sizeof narrow, at, NULL) != CL_SUCCESS) continue;
+    snprintf(out[n].name, sizeof out[n].name, "%s", known[i].name);
+    out[n++].value = known[i].wide ? (double)wide : (double)narrow;
+  }
+  return n;
+}
+
 void ocl_kernel_destroy(struct kernel *k) { clReleaseKernel(k->backend); }

@@ -24,6 +24,12 @@ static bool load_functions(struct vk *v) {
   if (v->import_align) {
     X(GetMemoryHostPointerPropertiesEXT)
   }
+  if (v->statistics) {
+    X(GetPipelineExecutablePropertiesKHR) X(GetPipelineExecutableStatisticsKHR)
+  }
+  if (v->calibrated) {
+    X(GetCalibratedTimestampsEXT)
+  }
 #undef X
   return all;
 }
@@ -47,10 +53,18 @@ static enum lrqk_status create_device(struct vk *v) {
   const VkDeviceQueueCreateInfo queue = {
     .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, .queueFamilyIndex = v->family, .queueCount = 1, .pQueuePriorities = &priority,
   };
-  const char *extensions[] = { VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME };
+  v->calibrated = v->timing && vk_can_calibrate(&v->inst, v->phys);
+  VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR figures = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
+                                                                      .pipelineExecutableInfo = VK_TRUE };
+  v->statistics = v->timing && v->dev->caps.info.statistics;
+  const char *extensions[3];
+  uint32_t n = 0;
+  if (v->import_align) extensions[n++] = VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME;
+  if (v->statistics) extensions[n++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
+  if (v->calibrated) extensions[n++] = VK_EXT_CALIBRATED_TIMESTAMPS_EXTENSION_NAME;
   const VkDeviceCreateInfo info = {
-    .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue,
-    .enabledExtensionCount = v->import_align != 0, .ppEnabledExtensionNames = extensions,
+    .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = v->statistics ? &figures : NULL, .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue,
+    .enabledExtensionCount = n, .ppEnabledExtensionNames = extensions,
   };
   VkResult r = v->inst.CreateDevice(v->phys, &info, NULL, &v->device);
   if (r < 0) {
@@ -124,5 +138,6 @@ const struct device_ops device_vulkan = {
   .buffer_create = vk_buffer_create, .buffer_destroy = vk_buffer_destroy,
   .kernel_create = vk_kernel_create, .kernel_destroy = vk_kernel_destroy,
   .dispatch = vk_dispatch, .copy = vk_copy, .fill = vk_fill, .barrier = vk_barrier,
-  .submit = vk_submit, .wait = vk_wait, .spans = vk_spans, .frame = vk_frame,
+  .submit = vk_submit, .wait = vk_wait, .spans = vk_spans, .clocks = vk_clocks,
+  .kernel_figures = vk_kernel_figures, .frame = vk_frame,
 };

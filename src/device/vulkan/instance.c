@@ -183,6 +183,15 @@ static void limits(struct lrqk_device_info *info, const VkPhysicalDeviceLimits *
   info->timestamp_period_ns = stamp_bits ? l->timestampPeriod : 0;
 }
 
+/* The extension and its feature. */
+static bool has_statistics(const struct vk_instance *inst, VkPhysicalDevice phys) {
+  VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR figures = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR };
+  VkPhysicalDeviceFeatures2 f = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &figures };
+  if (!vk_has_extension(inst, phys, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME)) return false;
+  inst->GetPhysicalDeviceFeatures2(phys, &f);
+  return figures.pipelineExecutableInfo;
+}
+
 void vk_caps(const struct vk_instance *inst, VkPhysicalDevice phys, struct device_caps *caps) {
   VkPhysicalDeviceDriverProperties driver = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_DRIVER_PROPERTIES };
   VkPhysicalDeviceSubgroupProperties subgroup = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_PROPERTIES };
@@ -203,6 +212,8 @@ void vk_caps(const struct vk_instance *inst, VkPhysicalDevice phys, struct devic
   vk_memory_info(inst, phys, info);
   limits(info, &p.properties.limits, m3.maxMemoryAllocationSize, stamp_bits);
   info->subgroup = subgroup.subgroupSize;
+  info->statistics = has_statistics(inst, phys);
+  info->calibrated = stamp_bits && vk_can_calibrate(inst, phys);
   caps->texel = caps->cpu && info->max_texels >= 1u << 26 && texel_formats(inst, phys);
 
   VkPhysicalDeviceMemoryProperties2 m = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2 };

@@ -69,7 +69,8 @@ static VkResult pipeline_create(struct vk *v, const struct kernel *k, VkShaderMo
   for (uint32_t i = 0; i < k->n_spec; i++) entry[i] = (VkSpecializationMapEntry){ .constantID = i, .offset = 4 * i, .size = 4 };
   const VkSpecializationInfo spec = { .mapEntryCount = k->n_spec, .pMapEntries = entry, .dataSize = 4 * k->n_spec, .pData = k->spec };
   const VkComputePipelineCreateInfo info = {
-    .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO, .layout = vk->layout->pipeline,
+    .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+    .flags = v->statistics ? VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR : 0, .layout = vk->layout->pipeline,
     .stage = { .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO, .stage = VK_SHADER_STAGE_COMPUTE_BIT, .module = module,
                .pName = "main", .pSpecializationInfo = &spec },
   };

@@ -1,5 +1,7 @@
 /* timing.c - timestamps.  One stamp after every command: the end of its span and the begin of the next one's, so that
  * spans add up to the time of the submit.  Stamps are written when everything before them is done. */
+#include <math.h>
+
 #include "base/mem.h"
 #include "device/vulkan/vk.h"
 
@@ -39,6 +41,13 @@ void vk_stamp(struct vk *v, struct vk_slot *s, const char *name) {
 
 static uint64_t to_ns(const struct vk *v) { return (uint64_t)((double)v->stamp_ticks * v->props.limits.timestampPeriod); }
 
+/* The time of the device's clock at a stamp, which is later than all that were read. */
+static uint64_t unroll(struct vk *v, uint64_t ticks) {
+  if (v->stamp_last || v->stamp_ticks) v->stamp_ticks += (ticks - v->stamp_last) & v->stamp_mask;
+  v->stamp_last = ticks;
+  return to_ns(v);
+}
+
 void vk_stamps_collect(struct vk *v, struct vk_slot *s) {
   struct vk_stamps *t = &s->stamps;
   uint64_t ticks[VK_STAMPS_PER_POOL], last = 0;
@@ -47,9 +56,7 @@ void vk_stamps_collect(struct vk *v, struct vk_slot *s) {
     if (at == 0 && v->GetQueryPoolResults(v->device, t->pool[i / VK_STAMPS_PER_POOL], 0, n, sizeof ticks, ticks, sizeof *ticks,
                                           VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT) != VK_SUCCESS)
       break;
-    if (v->stamp_last || v->stamp_ticks) v->stamp_ticks += (ticks[at] - v->stamp_last) & v->stamp_mask;
-    v->stamp_last = ticks[at];
-    uint64_t now = to_ns(v);
+    uint64_t now = unroll(v, ticks[at]);
     if (i > 0) span_push(&v->spans, (struct span){ t->name[i - 1], last, now });
     last = now;
   }
@@ -65,4 +72,34 @@ void vk_stamps_destroy(struct vk *v, struct vk_slot *s) {
 size_t vk_spans(struct device *d, struct span *out, size_t cap) {
   struct vk *v = d->backend;
   return span_take(&v->spans, out, cap);
+}
+
+/* ---- the device's clock and the host's */
+
+bool vk_can_calibrate(const struct vk_instance *inst, VkPhysicalDevice phys) {
+  VkTimeDomainEXT domain[16];
+  uint32_t n = 16;
+  bool device = false, host = false;
+  if (!vk_has_extension(inst, phys, VK_EXT_CALIBRATED_TIMESTAMPS_EXTENSION_NAME)) return false;
+  PFN_vkGetPhysicalDeviceCalibrateableTimeDomainsEXT get = (PFN_vkGetPhysicalDeviceCalibrateableTimeDomainsEXT)
+    vkGetInstanceProcAddr(inst->handle, "vkGetPhysicalDeviceCalibrateableTimeDomainsEXT");
+  if (!get || get(phys, &n, domain) < 0) return false;
+  for (uint32_t i = 0; i < n; i++) {
+    device |= domain[i] == VK_TIME_DOMAIN_DEVICE_EXT;
+    host |= domain[i] == VK_TIME_DOMAIN_CLOCK_MONOTONIC_EXT;
+  }
+  return device && host;
+}
+
+bool vk_clocks(struct device *d, struct clocks *out) {
+  struct vk *v = d->backend;
+  const VkCalibratedTimestampInfoEXT want[2] = {
+    { .sType = VK_STRUCTURE_TYPE_CALIBRATED_TIMESTAMP_INFO_EXT, .timeDomain = VK_TIME_DOMAIN_DEVICE_EXT },
+    { .sType = VK_STRUCTURE_TYPE_CALIBRATED_TIMESTAMP_INFO_EXT, .timeDomain = VK_TIME_DOMAIN_CLOCK_MONOTONIC_EXT },
+  };
+  uint64_t at[2], error;
+  if (!v->calibrated || v->GetCalibratedTimestampsEXT(v->device, 2, want, at, &error) < 0) return false;
+  uint64_t period = (uint64_t)ceil((double)v->props.limits.timestampPeriod);
+  *out = (struct clocks){ unroll(v, at[0]), at[1], error > period ? error : period };
+  return true;
 }

@@ -5,7 +5,7 @@
  *   kernels.c     binding layouts, pipelines        cache.c  the pipeline cache and its file
  *   sets.c        descriptor sets, kept by what they bind
  *   commands.c    the ring of command buffers       timing.c  timestamps
- *   labels.c      names and labels for tools that look on */
+ *   labels.c      names and labels for tools that look on   statistics.c  what the compiler says of pipelines */
 #ifndef DEVICE_VULKAN_VK_H
 #define DEVICE_VULKAN_VK_H
 
@@ -16,6 +16,7 @@
 
 #define VK_INSTANCE_FUNCTIONS(X)                                                                                        \
   X(DestroyInstance) X(EnumeratePhysicalDevices) X(GetPhysicalDeviceProperties2) X(GetPhysicalDeviceMemoryProperties2)    \
+  X(GetPhysicalDeviceFeatures2)                                                                                           \
   X(GetPhysicalDeviceQueueFamilyProperties) X(GetPhysicalDeviceFormatProperties) X(EnumerateDeviceExtensionProperties)    \
   X(CreateDevice) X(GetDeviceProcAddr)
 
@@ -121,7 +122,11 @@ struct vk {
   VkDevice device;
   VkQueue queue;
   uint32_t family;
+  bool statistics, calibrated;  /* optional extensions, with timing */
   PFN_vkGetMemoryHostPointerPropertiesEXT GetMemoryHostPointerPropertiesEXT;
+  PFN_vkGetPipelineExecutablePropertiesKHR GetPipelineExecutablePropertiesKHR;
+  PFN_vkGetPipelineExecutableStatisticsKHR GetPipelineExecutableStatisticsKHR;
+  PFN_vkGetCalibratedTimestampsEXT GetCalibratedTimestampsEXT;
 #define X(name) PFN_vk##name name;
   VK_DEVICE_FUNCTIONS(X)
 #undef X
@@ -219,5 +224,10 @@ void vk_stamp(struct vk *v, struct vk_slot *s, const char *name);   /* after the
 void vk_stamps_collect(struct vk *v, struct vk_slot *s);            /* the command buffer has run */
 void vk_stamps_destroy(struct vk *v, struct vk_slot *s);
 size_t vk_spans(struct device *d, struct span *out, size_t cap);
+bool vk_can_calibrate(const struct vk_instance *inst, VkPhysicalDevice phys);   /* the device's clock against CLOCK_MONOTONIC */
+bool vk_clocks(struct device *d, struct clocks *out);
+
+/* statistics.c */
+size_t vk_kernel_figures(const struct kernel *k, struct kernel_figure *out, size_t cap);
 
 #endif
