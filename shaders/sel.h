@@ -1,11 +1,12 @@
 // sel.h - shared by the selection kernels: 16-bit weights and keys, counting keys above thresholds, the ranks of a share.
 
-// A weight exp(score - maximum of its block) as 16 bits: 5 exponent and 11 mantissa bits, 2^-31 .. 1.  WEIGHT_ROUND gives the
-// float that is kept: what is stored is what is summed.
-#define WEIGHT_MIN_LOG          (-21.4875626f)          /* log 2^-31 */
-#define WEIGHT_ROUND(e)         BITS_F((BITS_U(e) + 0x800u) & 0xfffff000u)
-#define WEIGHT_BITS(rounded)    ((max(BITS_U(rounded), 0x30000000u) - 0x30000000u) >> 12)
-#define WEIGHT_OF(bits)         BITS_F(((bits) << 12) + 0x30000000u)
+// A weight exp(score - what its lane took off) as 16 bits: 7 exponent and 9 mantissa bits, 2^-63 .. 2^64, and scores farther
+// away are held at the ends.  WEIGHT_ROUND gives the float that is kept: what is stored is what is summed.
+#define WEIGHT_LEAST            (-43.66827f)            /* log 2^-63 */
+#define WEIGHT_MOST             44.36142f               /* log 2^64 */
+#define WEIGHT_ROUND(e)         BITS_F((BITS_U(e) + 0x2000u) & 0xffffc000u)
+#define WEIGHT_BITS(rounded)    ((max(BITS_U(rounded), 0x20000000u) - 0x20000000u) >> 14)
+#define WEIGHT_OF(bits)         BITS_F(((bits) << 14) + 0x20000000u)
 
 // Key of a score in [0, 1]: its float bits cut to 5 exponent and 11 mantissa bits, 2^-31 .. 1.  Sinks come first, what is
 // no candidate last.

@@ -30,29 +30,30 @@ START_TEST(value_sums) {
 END_TEST
 
 START_TEST(mass_goes_to_the_mean) {
-  static const struct { uint32_t lists, share, g, d, n, w, k, tn; } cases[] = {
-    { 3, 1, 3, 64, 1000, 16, 100, 8 }, { 2, 1, 8, 32, 513, 1, 7, 4 }, { 6, 3, 1, 128, 700, 64, 256, 8 }, { 1, 1, 4, 64, 300, 5, 1, 8 },
+  static const struct { uint32_t lists, share, g, d, n, w, k, tn, wg; } cases[] = {
+    { 3, 1, 3, 64, 1000, 16, 100, 8, 8 }, { 2, 1, 8, 32, 513, 1, 7, 4, 8 }, { 6, 3, 1, 128, 700, 64, 256, 8, 64 }, { 1, 1, 4, 64, 300, 5, 1, 8, 64 },
   };
   uint32_t lists = cases[_i].lists, share = cases[_i].share, g = cases[_i].g, d = cases[_i].d, n = cases[_i].n, w = cases[_i].w, k = cases[_i].k;
-  uint32_t tn = cases[_i].tn, l = n + w, per = 512, parts = ceil_div(l, per), cap = ceil_div(l, 512) * 512, hq = lists * g;
-  size_t n_ml = (size_t)hq * parts * 2, n_top = (size_t)hq * cap / tn, ny = (size_t)hq * d, ns = (size_t)lists / share * d;
-  float *ml = test_memory(n_ml, 4), *top = random_floats(n_top, -6, 3), *x = random_floats(ny, -2, 2), *sum = random_floats(ns, -300, 300), *y = test_memory(ny * HARNESS_DEVICES, 4);
-  uint16_t *s = test_memory((size_t)hq * cap, 2);   /* weights from 2^-31 to 1 */
-  for (size_t i = 0; i < (size_t)hq * cap; i++) s[i] = (uint16_t)random_below(31 * 2048 + 1);
+  uint32_t tn = cases[_i].tn, wg = cases[_i].wg, l = n + w, per = 512, parts = ceil_div(l, per), cap = ceil_div(l, 512) * 512, hq = lists * g;
+  size_t n_ml = (size_t)hq * parts * (2 + wg), ny = (size_t)hq * d, ns = (size_t)lists / share * d;
+  float *ml = test_memory(n_ml, 4), *x = random_floats(ny, -2, 2), *sum = random_floats(ns, -300, 300), *y = test_memory(ny * HARNESS_DEVICES, 4);
+  uint16_t *s = test_memory((size_t)hq * cap, 2);   /* weights around 1 */
+  for (size_t i = 0; i < (size_t)hq * cap; i++) s[i] = (uint16_t)(58 * 512 + random_below(10 * 512));
   uint32_t *list = test_memory((size_t)lists * k, 4), step[STEP_WORDS] = { [STEP_POS] = l - 1, [STEP_LEN] = l, [STEP_CAND] = n, [STEP_CNT] = k };
   double *want = test_memory(ny, sizeof *want);
   for (uint32_t h = 0; h < lists; h++) for (uint32_t j = 0; j < k; j++) list[h * k + j] = j * (n / k) + random_below(n / k);
   for (uint32_t head = 0; head < hq; head++) {
     double all = 0, held = 0, score[2048];
     for (uint32_t j = 0; j < parts; j++) {
-      float *part = ml + ((size_t)head * parts + j) * 2;
+      float *part = ml + ((size_t)head * parts + j) * (2 + wg);
+      for (uint32_t lane = 0; lane < wg; lane++) part[2 + lane] = random_float(-6, 3);
       part[0] = -1e30f;
       double z = 0;
       for (uint32_t t = j * per; t < (j + 1) * per && t < l; t++) {
         uint32_t bits = s[(size_t)head * cap + t];
-        float block = top[((size_t)head * cap + t) / tn];
-        score[t] = block + log(ldexp(1 + (bits & 0x7ff) / 2048.0, (int)(bits >> 11) - 31));
-        part[0] = fmaxf(part[0], block);
+        float r = part[2 + t % per / tn % wg];
+        score[t] = r + log(ldexp(1 + (bits & 0x1ff) / 512.0, (int)(bits >> 9) - 63));
+        part[0] = fmaxf(part[0], r);
       }
       for (uint32_t t = j * per; t < (j + 1) * per && t < l; t++) z += exp(score[t] - part[0]);
       part[1] = (float)z;
@@ -63,9 +64,9 @@ START_TEST(mass_goes_to_the_mean) {
     for (uint32_t i = 0; i < d; i++)
       want[head * d + i] = held / all * x[head * d + i] + (1 - held / all) * sum[head / g / share * d + i] / l;
   }
-  struct tail_mix_params p = { .cap = cap, .parts = parts, .kstr = k, .share = share, .d4 = d / 4 };
+  struct tail_mix_params p = { .per = per, .cap = cap, .parts = parts, .kstr = k, .share = share, .d4 = d / 4 };
   harness_case("lists %u g %u d %u n %u k %u", lists, g, d, n, k);
-  HARNESS_RUN(KERNEL_TAIL_MIX, SPEC(16, g, tn), GROUPS(lists, 1, 1), &p, IN(ml, n_ml * 4), IN(s, (size_t)hq * cap * 2), IN(top, n_top * 4),
+  HARNESS_RUN(KERNEL_TAIL_MIX, SPEC(16, g, tn, wg), GROUPS(lists, 1, 1), &p, IN(ml, n_ml * 4), IN(s, (size_t)hq * cap * 2),
               IN(list, (size_t)lists * k * 4), IN(x, ny * 4), IN(sum, ns * 4), IN(step, sizeof step), OUT(ARG_NMSE, ny * 4, 1e-10, y));
   nmse_check(y, want, ny, 1e-10, "mixed rows");
 }

@@ -23,7 +23,7 @@ static enum lrqk_status get_kernels(struct selector *s, const struct lrqk_cache_
   if (o->proxy == LRQK_PROXY_GRAM && o->mean_key != LRQK_MEAN_KEY_OFF) TRY(kernel_get(&s->stat_mean, d, with_mean, SPEC(wg, s->stat_heads, shape->rw, tn, capped)));
   TRY(kernel_get(&s->keys, d, KERNEL_SEL_KEYS, SPEC(wg, s->heads, tn, max, 0)));
   TRY(kernel_get(&s->keys_count, d, KERNEL_SEL_KEYS, SPEC(wg, s->heads, tn, max, 1)));
-  TRY(kernel_get(&s->mix, d, KERNEL_TAIL_MIX, SPEC(16, s->heads, tn)));
+  TRY(kernel_get(&s->mix, d, KERNEL_TAIL_MIX, SPEC(16, s->heads, tn, wg)));
   TRY(kernel_get(&s->count, d, KERNEL_SEL_COUNT, SPEC(wg, 15)));
   TRY(kernel_get(&s->count_last, d, KERNEL_SEL_COUNT, SPEC(wg, 17)));
   TRY(kernel_get(&s->emit, d, KERNEL_SEL_EMIT, SPEC(wg, nb)));
@@ -56,9 +56,8 @@ enum lrqk_status selector_init(struct selector *s, struct attn_core *c, const st
   uint64_t parts = (uint64_t)lists * s->max_parts, per_list = (uint64_t)lists * s->cap;
   pool_init(&s->pool, c->dev, PLACE_DEVICE, "selection scratch", 8u << 20);
   TRY(pool_alloc(&s->queries, &s->pool, (uint64_t)hq * shape->rw * (shape->int8 ? 16 : 8) * 4));
-  TRY(pool_alloc(&s->ml, &s->pool, parts * s->heads * 8));
+  TRY(pool_alloc(&s->ml, &s->pool, parts * s->heads * (2 + s->stat->spec[0]) * 4));
   TRY(pool_alloc(&s->weights, &s->pool, per_list * s->heads * 2));
-  TRY(pool_alloc(&s->top, &s->pool, per_list * s->heads / s->stat->spec[3] * 4));
   TRY(pool_alloc(&s->key, &s->pool, per_list * 2));
   for (int i = 0; i < 4; i++) {
     TRY(pool_alloc(&s->counts[i], &s->pool, parts * COUNT_WORDS * 4));
@@ -80,11 +79,11 @@ static void score(struct selector *s, const struct proxy *p, const struct proxy_
                                     .soft_cap = c->hp->attn_cap };
     struct view px = proxy_rows(p, shape, c, i), sc = proxy_scales(p, shape, c, i);
     uint32_t groups = ceil_div(here, s->per);
-    if (mean) DISPATCH(c->dev, s->stat_mean, groups, s->stat_lists, 1, &st, s->queries, px, sc, s->ml, s->weights, s->top, c->step, *mean);
-    else DISPATCH(c->dev, s->stat, groups, s->stat_lists, 1, &st, s->queries, px, sc, s->ml, s->weights, s->top, c->step);
+    if (mean) DISPATCH(c->dev, s->stat_mean, groups, s->stat_lists, 1, &st, s->queries, px, sc, s->ml, s->weights, c->step, *mean);
+    else DISPATCH(c->dev, s->stat, groups, s->stat_lists, 1, &st, s->queries, px, sc, s->ml, s->weights, c->step);
   }
   struct sel_keys_params k = { .per = s->per, .cap = s->cap, .parts = s->parts, .sinks = s->sinks };
-  DISPATCH(c->dev, one ? s->keys : s->keys_count, s->parts, s->lists, 1, &k, s->ml, s->key, s->counts[0], s->weights, s->top, c->step);
+  DISPATCH(c->dev, one ? s->keys : s->keys_count, s->parts, s->lists, 1, &k, s->ml, s->key, s->counts[0], s->weights, c->step);
 }
 
 /* The k-th largest key, one 4-bit digit a pass from counts per share, then the list. */
@@ -121,6 +120,6 @@ void selector_run(struct selector *s, const struct proxy *p, const struct proxy_
 }
 
 void selector_tail(struct selector *s, struct view list, struct view x, struct view value_sum, struct view y) {
-  struct tail_mix_params p = { .cap = s->cap, .parts = s->parts, .kstr = s->list_stride, .share = s->share, .d4 = s->core->d / 4 };
-  DISPATCH(s->core->dev, s->mix, s->lists, 1, 1, &p, s->ml, s->weights, s->top, list, x, value_sum, s->core->step, y);
+  struct tail_mix_params p = { .per = s->per, .cap = s->cap, .parts = s->parts, .kstr = s->list_stride, .share = s->share, .d4 = s->core->d / 4 };
+  DISPATCH(s->core->dev, s->mix, s->lists, 1, 1, &p, s->ml, s->weights, list, x, value_sum, s->core->step, y);
 }

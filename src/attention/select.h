@@ -17,7 +17,7 @@ struct selector {
   uint32_t unit, max_parts, one_max;   /* smallest share of a workgroup; shares; up to here one workgroup selects */
   const struct kernel *stat, *stat_mean, *keys, *keys_count, *count, *count_last, *emit, *one, *all, *mix;
   struct view queries;            /* [lists*heads][row] float: proxies of the queries, 1/sqrt(d) folded in */
-  struct view ml, weights, top, key;    /* [lists][heads][parts][2] float; [lists][heads][cap] 16-bit; [..][cap/TN] float; [lists][cap] 16-bit */
+  struct view ml, weights, key;   /* [lists][heads][parts][2+WG] float; [lists][heads][cap] 16-bit; [lists][cap] 16-bit */
   struct view counts[4], prefix[4];
   struct pool pool;
 };

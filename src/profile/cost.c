@@ -360,11 +360,10 @@ static double cost_score_stat(const struct call *c) {
   b[0] = heads * proxy_values(c->id, c->spec[2]) * 4;
   b[1] = rows * c->spec[2] * 16;
   b[2] = is_int8(c->id) ? rows * 2 : 0;
-  b[3] = heads * c->groups[0] * 8;
+  b[3] = heads * c->groups[0] * (2 + c->spec[0]) * 4;
   b[4] = heads * n * 2;
-  b[5] = heads * ceil_div(n, c->spec[3]) * 4;
-  b[6] = 4;
-  b[7] = c->id == KERNEL_SCORE_STAT_I8_MEAN || c->id == KERNEL_SCORE_STAT_F16_MEAN ? heads * n * 4 : heads * ceil_div(n, 64) * 16;
+  b[5] = 4;
+  b[6] = c->id == KERNEL_SCORE_STAT_I8_MEAN || c->id == KERNEL_SCORE_STAT_F16_MEAN ? heads * n * 4 : heads * ceil_div(n, 64) * 16;
   size_is(c, heads, n, proxy_values(c->id, c->spec[2]));
   return 2 * D(heads) * D(n) * proxy_values(c->id, c->spec[2]);
 }
@@ -372,12 +371,11 @@ static double cost_score_stat(const struct call *c) {
 static double cost_sel_keys(const struct call *c) {
   P(sel_keys);
   uint64_t n = step_word(c, STEP_CAND), lists = c->groups[1], heads = lists * c->spec[1];
-  b[0] = heads * p->parts * 8;
+  b[0] = heads * p->parts * (2 + c->spec[0]) * 4;
   b[1] = lists * n * 2;
   b[2] = c->spec[4] ? lists * p->parts * 128 : 0;
   b[3] = heads * n * 2;
-  b[4] = heads * ceil_div(n, c->spec[2]) * 4;
-  b[5] = 4;
+  b[4] = 4;
   size_is(c, heads, n, 0);
   return 4 * D(heads) * D(n);
 }
@@ -447,13 +445,12 @@ static double cost_gather(const struct call *c) {
 static double cost_tail_mix(const struct call *c) {
   P(tail_mix);
   uint64_t lists = c->groups[0], heads = lists * c->spec[1], cnt = step_word(c, STEP_CNT);
-  b[0] = heads * p->parts * 8;
+  b[0] = heads * p->parts * (2 + c->spec[3]) * 4;
   b[1] = heads * cnt * 2;
-  b[2] = heads * cnt * 4;
-  b[3] = lists * cnt * 4;
-  b[4] = b[7] = heads * p->d4 * 16;
-  b[5] = ceil_div(lists, p->share) * p->d4 * 16;
-  b[6] = 8;
+  b[2] = lists * cnt * 4;
+  b[3] = b[6] = heads * p->d4 * 16;
+  b[4] = ceil_div(lists, p->share) * p->d4 * 16;
+  b[5] = 8;
   size_is(c, heads, cnt, p->d4 * 4);
   return D(heads) * D(cnt) * 3;
 }

@@ -166,46 +166,46 @@ static float full_score(const struct host_call *c, const struct plane *s, const 
   return s->soft_cap > 0 ? s->soft_cap * tanhf(score / s->soft_cap) : score;
 }
 
-/* exp(x) for x <= 0 in 5 exponent and 11 mantissa bits, 2^-31 .. 1. */
+/* exp(x) in 7 exponent and 9 mantissa bits, 2^-63 .. 2^64. */
 static uint16_t weight_bits(float x) {
-  float e = expf(fmaxf(x, -21.4875626f));
+  float e = expf(fminf(fmaxf(x, -43.66827f), 44.36142f));
   uint32_t bits;
   memcpy(&bits, &e, 4);
-  return (uint16_t)((max_u32(bits + 0x800, 0x30000000) - 0x30000000) >> 12);
+  return (uint16_t)((max_u32(bits + 0x2000, 0x20000000) - 0x20000000) >> 14);
 }
 
 static float weight_of(uint16_t bits) {
-  uint32_t f = ((uint32_t)bits << 12) + 0x30000000;
+  uint32_t f = ((uint32_t)bits << 14) + 0x20000000;
   float e;
   memcpy(&e, &f, 4);
   return e;
 }
 
-/* One share [begin, end) of a page for one query head: out = its statistics; weight, top = its rows from the page's start. */
+/* One share [begin, end) of a page for one query head: out = its statistics, weight = its row from the page's start. */
 static void stat_share(const struct host_call *c, const struct plane *s, const float *q, uint32_t h, uint32_t begin, uint32_t end,
-                       float *out, uint16_t *weight, float *top) {
-  uint32_t tn = c->spec[3];
-  float most = -1e30f;
-  double sum = 0;
-  for (uint32_t b = begin; b < end; b += tn) {
-    float score[32], max = -1e30f;
-    uint32_t n = min_u32(tn, end - b);
-    double of_block = 0;
-    for (uint32_t j = 0; j < n; j++) max = fmaxf(max, score[j] = full_score(c, s, q, h, b + j));
-    for (uint32_t j = 0; j < n; j++) of_block += weight_of(weight[b + j] = weight_bits(score[j] - max));
-    if (n % 2) weight[b + n] = 0;
-    top[b / tn] = max;
-    float next = fmaxf(most, max);
-    sum = sum * exp((double)most - next) + of_block * exp((double)max - next);
-    most = next;
+                       float *out, uint16_t *weight) {
+  uint32_t wg = c->spec[0], tn = c->spec[3];
+  float *r = out + 2, most = -1e30f;
+  for (uint32_t lane = 0; lane < wg; lane++) {   /* the maximum of its first tokens */
+    uint32_t t0 = begin + lane * tn;
+    r[lane] = -1e30f;
+    for (uint32_t t = t0; t < min_u32(t0 + tn, end); t++) r[lane] = fmaxf(r[lane], full_score(c, s, q, h, t));
+    most = fmaxf(most, r[lane]);
   }
+  double sum = 0;
+  for (uint32_t t = begin; t < end; t++) {
+    float of = r[(t - begin) / tn % wg];
+    weight[t] = weight_bits(full_score(c, s, q, h, t) - of);
+    sum += weight_of(weight[t]) * exp((double)of - most);
+  }
+  if (end % 2) weight[end] = 0;
   out[0] = most;
   out[1] = (float)sum;
 }
 
 void host_score_stat(const struct host_call *c) {
   const struct score_stat_params *p = c->params;
-  uint32_t g = c->spec[1], n = min_u32(((const uint32_t *)c->buf[6])[p->n_at] - p->page0, p->page);
+  uint32_t wg = c->spec[0], g = c->spec[1], n = min_u32(((const uint32_t *)c->buf[5])[p->n_at] - p->page0, p->page);
   bool int8 = c->id == KERNEL_SCORE_STAT_I8 || c->id == KERNEL_SCORE_STAT_I8_MEAN || c->id == KERNEL_SCORE_STAT_I8_SLOW;
   bool mean = c->id == KERNEL_SCORE_STAT_I8_MEAN || c->id == KERNEL_SCORE_STAT_F16_MEAN;
   bool slow = c->id == KERNEL_SCORE_STAT_I8_SLOW || c->id == KERNEL_SCORE_STAT_F16_SLOW;
@@ -213,21 +213,20 @@ void host_score_stat(const struct host_call *c) {
   for (uint32_t head = 0; head < c->groups[1] * g; head++)
     for (uint32_t x = 0; x < c->groups[0]; x++) {
       const float *q = (const float *)c->buf[0] + (size_t)head * s.rw * (int8 ? 16 : 8);
-      float *out = (float *)c->buf[3] + ((size_t)head * p->parts + p->page0 / p->per + x) * 2;
+      float *out = (float *)c->buf[3] + ((size_t)head * p->parts + p->page0 / p->per + x) * (2 + wg);
       uint16_t *weight = (uint16_t *)c->buf[4] + (size_t)head * p->cap + p->page0;
-      float *top = (float *)c->buf[5] + ((size_t)head * p->cap + p->page0) / c->spec[3];
-      const float *added = mean || slow ? c->buf[7] : NULL;   /* [heads][cap], or [heads][cap/64][4] */
+      const float *added = mean || slow ? c->buf[6] : NULL;   /* [heads][cap], or [heads][cap/64][4] */
       s.mean = mean ? added + (size_t)head * p->cap + p->page0 : slow ? added + ((size_t)head * p->cap + p->page0) / 16 : NULL;
-      stat_share(c, &s, q, head / g / p->share, x * p->per, min_u32((x + 1) * p->per, n), out, weight, top);
+      stat_share(c, &s, q, head / g / p->share, x * p->per, min_u32((x + 1) * p->per, n), out, weight);
     }
 }
 
-/* Log of the sum of exp(score) over all candidates, from the statistics of the shares: [parts][2]. */
-static float log_sum(const float *ml, uint32_t parts) {
+/* Log of the sum of exp(score) over all candidates, from the statistics of the shares: [parts][2 + wg]. */
+static float log_sum(const float *ml, uint32_t parts, uint32_t wg) {
   float most = -1e30f;
   double sum = 0;
-  for (uint32_t j = 0; j < parts; j++) most = fmaxf(most, ml[(size_t)j * 2]);
-  for (uint32_t j = 0; j < parts; j++) sum += ml[(size_t)j * 2 + 1] * exp((double)ml[(size_t)j * 2] - most);
+  for (uint32_t j = 0; j < parts; j++) most = fmaxf(most, ml[(size_t)j * (2 + wg)]);
+  for (uint32_t j = 0; j < parts; j++) sum += ml[(size_t)j * (2 + wg) + 1] * exp((double)ml[(size_t)j * (2 + wg)] - most);
   return (float)(most + log(sum));
 }
 
@@ -239,20 +238,20 @@ static uint32_t key16(float score, uint32_t t, uint32_t n, uint32_t sinks) {
 
 void host_sel_keys(const struct host_call *c) {
   const struct sel_keys_params *p = c->params;
-  uint32_t g = c->spec[1], tn = c->spec[2], n = ((const uint32_t *)c->buf[5])[STEP_CAND], parts = c->groups[0];
+  uint32_t wg = c->spec[0], g = c->spec[1], tn = c->spec[2], n = ((const uint32_t *)c->buf[4])[STEP_CAND], parts = c->groups[0];
   bool most = c->spec[3] != 0;
   for (uint32_t list = 0; list < c->groups[1]; list++) {
     uint16_t *key = (uint16_t *)c->buf[1] + (size_t)list * p->cap;
     uint32_t *cnt = (uint32_t *)c->buf[2] + (size_t)list * parts * COUNT_WORDS;
     float lse[64];
-    const float *ml = (const float *)c->buf[0] + (size_t)list * g * p->parts * 2;
-    for (uint32_t i = 0; i < g; i++) lse[i] = log_sum(ml + (size_t)i * p->parts * 2, p->parts);
+    const float *ml = (const float *)c->buf[0] + (size_t)list * g * p->parts * (2 + wg);
+    for (uint32_t i = 0; i < g; i++) lse[i] = log_sum(ml + (size_t)i * p->parts * (2 + wg), p->parts, wg);
     for (uint32_t j = 0; c->spec[4] && j < parts; j++) memset(cnt + j * COUNT_WORDS, 0, 15 * 4);
     for (uint32_t t = 0; t < min_u32(p->per * parts, (n + 7) / 8 * 8); t++) {
       float x = 0;
       for (uint32_t i = 0; i < g && t < n; i++) {
-        size_t row = (size_t)(list * g + i) * p->cap + t;
-        float e = weight_of(((const uint16_t *)c->buf[3])[row]) * expf(((const float *)c->buf[4])[row / tn] - lse[i]);
+        float r = ml[((size_t)i * p->parts + t / p->per) * (2 + wg) + 2 + t % p->per / tn % wg];
+        float e = weight_of(((const uint16_t *)c->buf[3])[(size_t)(list * g + i) * p->cap + t]) * expf(r - lse[i]);
         x = most ? fmaxf(x, e) : x + e;
       }
       key[t] = (uint16_t)key16(most ? x : x * (1.0f / (float)g), t, n, p->sinks);
@@ -382,23 +381,23 @@ void host_value_sum(const struct host_call *c) {
 }
 
 /* The share of the softmax of token t of a head. */
-static double stored_share(const struct tail_mix_params *p, const struct host_call *c, float lse, uint32_t head, uint32_t t) {
-  size_t row = (size_t)head * p->cap + t;
-  return weight_of(((const uint16_t *)c->buf[1])[row]) * exp((double)((const float *)c->buf[2])[row / c->spec[2]] - lse);
+static double stored_share(const struct tail_mix_params *p, const struct host_call *c, const float *ml, float lse, uint32_t head, uint32_t t) {
+  float r = ml[(size_t)(t / p->per) * (2 + c->spec[3]) + 2 + t % p->per / c->spec[2] % c->spec[3]];
+  return weight_of(((const uint16_t *)c->buf[1])[(size_t)head * p->cap + t]) * exp((double)r - lse);
 }
 
 void host_tail_mix(const struct host_call *c) {
   const struct tail_mix_params *p = c->params;
-  const uint32_t *step = c->buf[6];
+  const uint32_t *step = c->buf[5];
   uint32_t g = c->spec[1], d = p->d4 * 4;
   for (uint32_t head = 0; head < c->groups[0] * g; head++) {
-    const uint32_t *list = (const uint32_t *)c->buf[3] + (size_t)(head / g) * p->kstr;
-    const float *ml = (const float *)c->buf[0] + (size_t)head * p->parts * 2, *x = (const float *)c->buf[4] + (size_t)head * d;
-    const float *sum = (const float *)c->buf[5] + (size_t)(head / g / p->share) * d;
-    float lse = log_sum(ml, p->parts), *y = (float *)c->buf[7] + (size_t)head * d;
+    const uint32_t *list = (const uint32_t *)c->buf[2] + (size_t)(head / g) * p->kstr;
+    const float *ml = (const float *)c->buf[0] + (size_t)head * p->parts * (2 + c->spec[3]), *x = (const float *)c->buf[3] + (size_t)head * d;
+    const float *sum = (const float *)c->buf[4] + (size_t)(head / g / p->share) * d;
+    float lse = log_sum(ml, p->parts, c->spec[3]), *y = (float *)c->buf[6] + (size_t)head * d;
     double held = 0;
-    for (uint32_t j = 0; j < step[STEP_CNT]; j++) held += stored_share(p, c, lse, head, list[j]);
-    for (uint32_t t = step[STEP_CAND]; t < step[STEP_LEN]; t++) held += stored_share(p, c, lse, head, t);
+    for (uint32_t j = 0; j < step[STEP_CNT]; j++) held += stored_share(p, c, ml, lse, head, list[j]);
+    for (uint32_t t = step[STEP_CAND]; t < step[STEP_LEN]; t++) held += stored_share(p, c, ml, lse, head, t);
     float a = held < 1 ? (float)held : 1;
     for (uint32_t i = 0; i < d; i++) y[i] = x[i] * a + sum[i] * (1.0f / (float)step[STEP_LEN]) * (1 - a);
   }
