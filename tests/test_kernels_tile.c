@@ -9,11 +9,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/half.h"
 #include "base/num.h"
+#include "shaders/step.h"
 
 #define LEN(a) (sizeof(a) / sizeof *(a))
 
 static const double EXACT_MATHS = 1e-11;         /* NMSE of fp32 sums of a few hundred products, for which the forms have different orders */
+
+static const double WITH_EXP = 1e-10;            /* lavapipe's exp is good to 1.1e-6 */
 
 /* ---- linear layers */
 
@@ -99,6 +103,79 @@ START_TEST(dequant) {
 }
 END_TEST
 
+/* ---- decode attention */
+
+struct decode { uint32_t lists, share, g, d, rows, view, n0, shares, window; bool active; float cap; };   /* rows of which n0 lie before the view */
+
+/* Row t of a KV head, K then V. */
+static const uint16_t *kv_row(const struct decode *c, const uint16_t *kv, uint32_t head, uint32_t t) {
+  uint32_t hk = c->lists / c->share;
+  return kv + (size_t)(c->active ? head * c->view + t : t * hk + head) * c->d * 2;
+}
+
+/* The share's sum of exps and values of one query head, with maximum `most`. */
+static void attend(const struct decode *c, const float *q, const uint16_t *kv, uint32_t head, uint32_t begin, uint32_t end, uint32_t pos,
+                   double most, double *sum, double *o) {
+  *sum = 0;
+  for (uint32_t e = 0; e < c->d; e++) o[e] = 0;
+  for (uint32_t t = begin; t < end; t++) {
+    const uint16_t *row = kv_row(c, kv, head, t);
+    double s = 0;
+    for (uint32_t e = 0; e < c->d; e++) s += (double)q[e] * half_to_float(row[e]);
+    s /= 8;
+    if (c->cap > 0) s = c->cap * tanh(s / c->cap);
+    if (c->window && (pos % c->rows + c->rows - (c->n0 + t)) % c->rows >= c->window) continue;
+    double w = exp(s - most);
+    *sum += w;
+    for (uint32_t e = 0; e < c->d; e++) o[e] += w * half_to_float(row[c->d + e]);
+  }
+}
+
+static void decode_case(const struct decode *c, uint32_t tile_rows) {
+  uint32_t hk = c->lists / c->share, heads = c->lists * c->g, n = c->rows - c->n0, per = ceil_div(ceil_div(c->view, c->shares), 4) * 4, pos = c->rows / 2;
+  size_t kv_bytes = (size_t)c->view * hk * c->d * 4, o_bytes = (size_t)heads * c->shares * c->d * 4, ml_bytes = (size_t)heads * c->shares * 8;
+  uint16_t *kv = canary_words(kv_bytes);                     /* rows that are not attended stay NaNs */
+  for (uint32_t t = 0; t < n; t++)
+    for (uint32_t h = 0; h < hk; h++) memcpy((void *)(uintptr_t)kv_row(c, kv, h, t), random_halves(c->d * 2, -2, 2), c->d * 4);
+  float *q = random_floats((size_t)heads * c->d, -2, 2), *o = test_memory(o_bytes, HARNESS_DEVICES), *ml = test_memory(ml_bytes, HARNESS_DEVICES);
+  uint32_t step[STEP_WORDS] = { [STEP_ROWS] = c->rows, [STEP_POS] = pos };
+  struct attn_decode_tile_params p = { .n_at = STEP_ROWS, .n0 = c->n0, .nmax = c->view, .kstr = c->active ? c->d / 4 : hk * c->d / 4,
+                                       .hstr = c->active ? c->view * c->d / 4 : c->d / 4, .share = c->share, .per = per, .shares = c->shares,
+                                       .scale = 0.125f, .cap = c->cap, .window = c->window, .ring = c->rows };
+  harness_case("lists %u, share %u, g %u, d %u, rows %u of %u, shares %u, window %u, active %d", c->lists, c->share, c->g, c->d, c->rows, c->view,
+               c->shares, c->window, c->active);
+  HARNESS_RUN(KERNEL_ATTN_DECODE_TILE, SPEC(128, c->g, c->d / 8, tile_rows), GROUPS(c->shares, c->lists, 1), &p, IN(q, (uint64_t)heads * c->d * 4),
+              IN(kv, kv_bytes), OUT(ARG_NMSE, o_bytes, WITH_EXP, o), OUT(ARG_NMSE, ml_bytes, WITH_EXP, ml), IN(step, sizeof step));
+  for (uint32_t i = 0; i < heads; i++)
+    for (uint32_t j = 0; j < c->shares; j++) {
+      double want[512], sum;
+      size_t at = (size_t)i * c->shares + j;
+      uint32_t begin = j * per < n ? j * per : n, end = (j + 1) * per < n ? (j + 1) * per : n;
+      attend(c, q + (size_t)i * c->d, kv, i / c->g / c->share, begin, end, pos, ml[at * 2], &sum, want);
+      if (begin < end && sum == 0) continue;                 /* all of them are too old: merged, they do not count */
+      for (uint32_t e = 0; e < c->d && c->shares == 1 && sum > 0; e++) want[e] /= sum;
+      ck_assert_msg(fabs(ml[at * 2 + 1] - sum) <= 1e-5 * sum, "head %u, share %u: sum %g, want %g", i, j, ml[at * 2 + 1], sum);
+      for (uint32_t e = 0; e < c->d; e++)
+        ck_assert_msg(fabs(o[at * c->d + e] - want[e]) <= 2e-5 * (sum + 1), "head %u, share %u: %g, want %g", i, j, o[at * c->d + e], want[e]);
+    }
+}
+
+START_TEST(decode) {
+  static const struct decode cases[] = {
+    { 1, 1, 3, 64, 1, 4, 0, 1, 0, false, 0 },      { 3, 1, 3, 64, 33, 64, 0, 1, 0, false, 0 },  { 3, 1, 3, 64, 320, 320, 0, 4, 0, true, 0 },
+    { 2, 1, 3, 64, 131, 64, 100, 2, 0, false, 3 }, { 8, 1, 4, 128, 100, 128, 0, 1, 0, true, 0 }, { 4, 2, 4, 128, 70, 96, 0, 3, 17, false, 0 },
+    { 2, 1, 3, 64, 30, 64, 30, 2, 0, true, 0 },
+  };
+  decode_case(&cases[_i], 32);
+}
+END_TEST
+
+START_TEST(decode_odd_shapes) {
+  decode_case(&(struct decode){ 3, 3, 8, 80, 45, 64, 0, 1, 0, false, 0 }, 16);
+  decode_case(&(struct decode){ 1, 1, 2, 512, 19, 32, 0, 1, 5, false, 0 }, 4);
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("kernels_tile");
   TCase *c = tcase_create("kernels");
@@ -108,6 +185,8 @@ int main(void) {
   tcase_add_loop_test(c, matvec, 0, (int)(LEN(some) * LEN(products)));
   tcase_add_loop_test(c, matmul, 0, (int)(LEN(some) * LEN(products)));
   tcase_add_loop_test(c, dequant, 0, N_WEIGHT_TYPES);
+  tcase_add_loop_test(c, decode, 0, 7);
+  tcase_add_test(c, decode_odd_shapes);
   suite_add_tcase(s, c);
   SRunner *r = srunner_create(s);
   srunner_set_fork_status(r, CK_NOFORK);         /* drivers do not survive a fork */

@@ -10,7 +10,9 @@ enum {
   MIN_TILE = 2048,
   MAX_TILES = 16,                    /* partial results are kept per tile: a longer context has larger tiles */
   SHARES_CPU = 8, SHARES_GPU = 64,   /* of decode attention over one layer */
-  SHARE_CPU = 512, SHARE_GPU = 64    /* rows: below it a share costs more than it saves */
+  SHARE_CPU = 512, SHARE_GPU = 64,   /* rows: below it a share costs more than it saves */
+  DECODE_LANES = 128,                /* of a workgroup of attn_decode_tile */
+  DECODE_SHARED = 8 << 10            /* bytes of its partial scores */
 };
 static const uint64_t SCORE_BYTES = 64u << 20;
 
@@ -160,6 +162,11 @@ enum lrqk_status attn_decode_init(struct attn_decode *a, struct attn_core *c, ui
     heads /= cut;
   }
   *a = (struct attn_decode){ .lists = hq / heads, .share = hq / heads / sets, .kstr = kstr, .hstr = hstr };
+  if (c->dev->forms.op[OP_DECODE].form == FORM_TILE && c->d / 8 <= DECODE_LANES) {
+    uint32_t rows = 32;
+    while (rows > 4 && heads * rows * (c->d / 8 + 1) * 4 > DECODE_SHARED) rows /= 2;
+    return kernel_get(&a->tile, c->dev, KERNEL_ATTN_DECODE_TILE, SPEC(DECODE_LANES, heads, c->d / 8, rows));
+  }
   uint32_t capped = c->hp->attn_cap > 0, tn = c->dev->caps.cpu && heads <= 4 ? 8 : 4;   /* more rows for each load of q */
   TRY(kernel_get(&a->qk, c->dev, KERNEL_ATTN_DQK, SPEC(small, heads, tn, c->d / 8, capped, 0)));
   if (c->hp->window) TRY(kernel_get(&a->qk_window, c->dev, KERNEL_ATTN_DQK, SPEC(small, heads, tn, c->d / 8, capped, 1)));
@@ -170,9 +177,21 @@ enum lrqk_status attn_decode_init(struct attn_decode *a, struct attn_core *c, ui
  * now; window 0: all, else those of the newest tokens, of a ring. */
 struct range { uint32_t n_at, n0, nmax, rows, window, ring; };
 
+static void decode_tile(struct attn_core *c, const struct attn_decode *a, struct view kv, struct range r, uint32_t per, uint32_t shares,
+                        uint32_t share0, struct view y) {
+  struct attn_decode_tile_params p = { .n_at = r.n_at, .n0 = r.n0, .nmax = r.nmax, .kstr = a->kstr, .hstr = a->hstr, .share = a->share,
+                                       .per = per, .shares = shares, .share0 = share0, .scale = c->hp->attn_scale, .cap = c->hp->attn_cap,
+                                       .window = r.window, .ring = r.ring };
+  DISPATCH(c->dev, a->tile, ceil_div(r.rows, per), a->lists, 1, &p, c->q, kv, shares == 1 ? y : c->o, c->ml, c->step);
+}
+
 /* Scores, then softmax and P.V of the range's shares. */
 static void decode_range(struct attn_core *c, const struct attn_decode *a, struct view kv, struct range r, uint32_t sstr, uint32_t per,
                          uint32_t shares, uint32_t share0, struct view y) {
+  if (a->tile) {
+    decode_tile(c, a, kv, r, per, shares, share0, y);
+    return;
+  }
   uint32_t lanes = a->qk->spec[0] * a->qk->spec[2];
   struct attn_dqk_params qk = { .n_at = r.n_at, .n0 = r.n0, .nmax = r.nmax, .kstr = a->kstr, .hstr = a->hstr, .share = a->share, .sstr = sstr,
                                 .scale = c->hp->attn_scale, .cap = c->hp->attn_cap, .window = r.window, .ring = r.ring };

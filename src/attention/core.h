@@ -29,7 +29,8 @@ struct attn_core {
 /* Decode attention over `sets` sets of rows (the KV heads of a layer, or the active rows of each list), each for Hq/sets
  * query heads; rows of a set lie kstr uint4 apart, sets hstr. */
 struct attn_decode {
-  const struct kernel *qk, *qk_window, *pv;
+  const struct kernel *qk, *qk_window, *pv;   /* register form, or */
+  const struct kernel *tile;      /* ... both in one */
   uint32_t lists, share;          /* lists of query heads that a lane works on together; set of a list: list / share */
   uint32_t kstr, hstr;
 };

@@ -2,11 +2,13 @@
  * clock: a submit holds several dispatches, so that what a submit costs does not count. */
 #include "model/probe.h"
 
+#include "attention/core.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "gguf/tensor_type.h"
 #include "model/linear.h"
 #include "model/repack.h"
+#include "shaders/step.h"
 
 enum {
   RUNS = 3,
@@ -14,12 +16,25 @@ enum {
   MOST = 64,                      /* dispatches of a run */
   HOPELESS = 4,                   /* times as slow as another form */
   NARROW = 768, WIDE = 2048,      /* rows and columns of a weight */
-  TOKENS = 64                     /* of a matmul */
+  TOKENS = 64,                    /* of a matmul */
+  ROWS = 2048                     /* attended to */
 };
 
-/* One operation to be timed: dispatches itself once by the form in dev->forms. */
-struct probe { struct device *dev; struct pool pool; void (*run)(struct probe *p); struct linear_kernels linear; struct linear w; struct linear_part part;
-               struct view x, y; uint32_t rows; };
+/* One operation to be timed: `prepare` makes the kernels of the form in dev->forms, `run` dispatches them once. */
+struct probe {
+  struct device *dev;
+  enum lrqk_status (*prepare)(struct probe *p);
+  void (*run)(struct probe *p);
+  struct pool pool;
+  struct linear_kernels linear;   /* linear layers */
+  struct linear w;
+  struct linear_part part;
+  uint32_t rows;
+  struct hparams hp;              /* attention */
+  struct attn_core core;
+  struct attn_decode decode;
+  struct view x, y, kv, step;
+};
 
 static enum lrqk_status time_runs(struct probe *p, uint32_t n, uint64_t *ns) {
   uint64_t begin = clock_ns();    /* OpenCL may begin at once */
@@ -53,12 +68,16 @@ static enum lrqk_status time_form(struct probe *p, double best_us, double *us) {
 
 /* ---- linear layers, of 4-bit weights: most models' */
 
+static enum lrqk_status prepare_linear(struct probe *p) { return linear_prepare(&p->linear, &p->w); }
 static void run_linear(struct probe *p) { linear_run(&p->linear, &p->w, p->x, p->y, p->rows); }
 
 static enum lrqk_status open_linear(struct probe *p, uint32_t rows, uint32_t n) {
   const struct repack_type *t = repack_find(TYPE_Q4_1);
   uint32_t groups = repack_groups(t, n);
-  *p = (struct probe){ .dev = p->dev, .pool = p->pool, .run = run_linear, .linear = { .dev = p->dev }, .rows = rows };
+  p->prepare = prepare_linear;
+  p->run = run_linear;
+  p->linear.dev = p->dev;
+  p->rows = rows;
   p->part = (struct linear_part){ .kernel = t->kernel, .type = t->type, .block = t->block, .rows = n };
   TRY(pool_alloc(&p->part.q, &p->pool, repack_q_bytes(t, n, n, groups)));
   TRY(pool_alloc(&p->part.scale, &p->pool, repack_scale_bytes(t, n, groups)));
@@ -66,6 +85,27 @@ static enum lrqk_status open_linear(struct probe *p, uint32_t rows, uint32_t n) 
   TRY(pool_alloc(&p->y, &p->pool, (uint64_t)rows * n * 4));
   p->w = (struct linear){ .n = n, .k = n, .n_parts = 1, .part = &p->part };
   return LRQK_OK;
+}
+
+/* ---- attention: 8 query heads on 2 KV heads of size 128 */
+
+static enum lrqk_status open_attention(struct probe *p) {
+  p->hp = (struct hparams){ .n_heads = 8, .n_kv_heads = 2, .head_size = 128, .rope_dims = 128, .attn_scale = 0.1f };
+  TRY(pool_alloc(&p->step, &p->pool, STEP_WORDS * 4));
+  TRY(pool_alloc(&p->y, &p->pool, 8 * 128 * 4));
+  TRY(pool_alloc(&p->kv, &p->pool, 2ull * ROWS * 128 * 4));
+  uint32_t step[STEP_WORDS] = { [STEP_ROWS] = ROWS };
+  TRY(device_write(p->dev, p->step, step, sizeof step));
+  return attn_core_init(&p->core, p->dev, &p->hp, ROWS, p->step);
+}
+
+static enum lrqk_status prepare_decode(struct probe *p) { return attn_decode_init(&p->decode, &p->core, 2, 128 / 4, ROWS * 128 / 4); }
+static void run_decode(struct probe *p) { attn_decode_active(&p->core, &p->decode, p->kv, ROWS, ROWS, p->y); }
+
+static enum lrqk_status open_decode(struct probe *p) {
+  p->prepare = prepare_decode;
+  p->run = run_decode;
+  return open_attention(p);
 }
 
 /* ---- all */
@@ -76,6 +116,7 @@ static enum lrqk_status open_probe(struct probe *p, enum form_op op) {
     case OP_MATVEC_WIDE: return open_linear(p, 1, WIDE);
     case OP_MATMUL: return open_linear(p, TOKENS, NARROW);
     case OP_MATMUL_WIDE: return open_linear(p, TOKENS, WIDE);
+    case OP_DECODE: return open_decode(p);
     case N_FORM_OPS: break;
   }
   return LRQK_OK;
@@ -88,7 +129,7 @@ static enum lrqk_status probe_op(struct probe *p, struct form_choice *c, enum fo
   for (enum form f = 0; f < N_FORMS; f++) {
     if (!form_possible(&d->caps.info, op, f)) continue;
     d->forms.op[op].form = f;
-    TRY(linear_prepare(&p->linear, &p->w));
+    TRY(p->prepare(p));
     TRY(time_form(p, best, &c->us[f]));
     if (best == 0 || c->us[f] < best) best = c->us[f];
   }
@@ -103,6 +144,7 @@ enum lrqk_status probe_forms(struct forms *out, struct device *d) {
     struct probe p = { .dev = d };
     pool_init(&p.pool, d, PLACE_DEVICE, "probe of forms", 4u << 20);
     s = probe_op(&p, &times.op[op], op);
+    attn_core_destroy(&p.core);
     pool_destroy(&p.pool);
   }
   d->forms = before;

@@ -221,6 +221,19 @@ static double cost_attn_dpv(const struct call *c) {
   return 2 * D(d) * D(heads) * D(n) + 4 * D(heads) * D(n);
 }
 
+static double cost_attn_decode_tile(const struct call *c) {
+  P(attn_decode_tile);
+  uint64_t lists = c->groups[1], heads = lists * c->spec[1], d = c->spec[2] * 8u, n = rows_here(c, p->n_at, p->n0, p->nmax);
+  if (p->window) n = min_u64(n, p->window);
+  b[0] = heads * d * 4;
+  b[1] = ceil_div(lists, p->share) * n * d * 4;
+  b[2] = heads * c->groups[0] * d * 4;
+  b[3] = heads * c->groups[0] * 8;
+  b[4] = 4;
+  size_is(c, heads, n, d);
+  return 4 * D(d) * D(heads) * D(n) + 4 * D(heads) * D(n);
+}
+
 /* ---- proxies */
 
 static double cost_pair_energy(const struct call *c) {

@@ -451,3 +451,31 @@ void host_attn_dpv(const struct host_call *c) {
   for (uint32_t list = 0; list < p->lists; list++)
     for (uint32_t j = 0; j < c->groups[1]; j++) dpv_share(c, list, p->share0 + j, min_u32(j * p->per, n), min_u32((j + 1) * p->per, n));
 }
+
+/* The same in one pass. */
+void host_attn_decode_tile(const struct host_call *c) {
+  const struct attn_decode_tile_params *p = c->params;
+  const uint32_t *step = c->buf[4];
+  uint32_t g = c->spec[1], d = c->spec[2] * 8, n = rows_here(step[p->n_at], p->n0, p->nmax);
+  for (uint32_t list = 0; list < c->groups[1]; list++)
+    for (uint32_t j = 0; j < c->groups[0]; j++)
+      for (uint32_t i = 0; i < g; i++) {
+        size_t row = (size_t)list * g + i, at = row * p->shares + p->share0 + j;
+        float *o = (float *)c->buf[2] + at * d, most = -1e30f, sum = 0, acc[D_MAX] = { 0 };
+        for (uint32_t t = j * p->per; t < min_u32((j + 1) * p->per, n); t++) {
+          float kv[2 * D_MAX];
+          halves_to_floats(kv, kv_row(c, t, p->kstr, list / p->share, p->hstr), 2 * d);
+          float s = capped(p->scale * dot((const float *)c->buf[0] + row * d, kv, d), p->cap);
+          if (p->window && (step[STEP_POS] % p->ring + p->ring - (p->n0 + t)) % p->ring >= p->window) s = -1e30f;
+          float top = fmaxf(most, s), f = expf(most - top), e = expf(s - top);
+          for (uint32_t x = 0; x < d; x++) acc[x] *= f;
+          add_scaled(acc, kv + d, e, d);
+          sum = sum * f + e;
+          most = top;
+        }
+        float by = p->shares != 1 ? 1 : sum > 0 ? 1 / sum : 0;
+        for (uint32_t x = 0; x < d; x++) o[x] = acc[x] * by;
+        ((float *)c->buf[3])[at * 2] = most;
+        ((float *)c->buf[3])[at * 2 + 1] = sum;
+      }
+}
