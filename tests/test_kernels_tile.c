@@ -103,6 +103,26 @@ START_TEST(dequant) {
 }
 END_TEST
 
+/* CLBlast's on a device that has it. */
+START_TEST(gemm) {
+  static const uint32_t shapes[][3] = { { 1, 1, 1 }, { 8, 65, 33 }, { 64, 130, 96 } };
+  const uint32_t *s = shapes[_i], c0 = 5, ldc = s[1] + 3;
+  uint64_t c_bytes = ((uint64_t)s[0] * ldc + c0) * 4;
+  float *a = random_floats((size_t)s[0] * (s[2] + 2), -1, 1), *b = random_floats((size_t)s[2] * (s[1] + 1), -1, 1);
+  float *y = test_memory(c_bytes, HARNESS_DEVICES);
+  harness_case("m %u, n %u, k %u", s[0], s[1], s[2]);
+  struct gemm_params p = { .m = s[0], .n = s[1], .k = s[2], .lda = s[2] + 2, .ldb = s[1] + 1, .ldc = ldc, .c0 = c0 };
+  HARNESS_RUN(KERNEL_GEMM, SPEC(64), GROUPS(ceil_div(s[1], 64), s[0], 1), &p, IN(a, (uint64_t)s[0] * p.lda * 4), IN(b, (uint64_t)s[2] * p.ldb * 4),
+              OUT(ARG_NMSE, c_bytes, EXACT_MATHS, y));
+  for (uint32_t i = 0; i < s[0]; i++)
+    for (uint32_t j = 0; j < s[1]; j++) {
+      double want = 0;
+      for (uint32_t e = 0; e < s[2]; e++) want += (double)a[i * p.lda + e] * b[e * p.ldb + j];
+      ck_assert_msg(fabs(y[c0 + i * ldc + j] - want) <= 1e-5, "%u, %u: %g, want %g", i, j, y[c0 + i * ldc + j], want);
+    }
+}
+END_TEST
+
 /* ---- decode attention */
 
 struct decode { uint32_t lists, share, g, d, rows, view, n0, shares, window; bool active; float cap; };   /* rows of which n0 lie before the view */
@@ -185,6 +205,7 @@ int main(void) {
   tcase_add_loop_test(c, matvec, 0, (int)(LEN(some) * LEN(products)));
   tcase_add_loop_test(c, matmul, 0, (int)(LEN(some) * LEN(products)));
   tcase_add_loop_test(c, dequant, 0, N_WEIGHT_TYPES);
+  tcase_add_loop_test(c, gemm, 0, 3);
   tcase_add_loop_test(c, decode, 0, 7);
   tcase_add_test(c, decode_odd_shapes);
   suite_add_tcase(s, c);

@@ -13,8 +13,8 @@ static const double CLEARLY = 1.2;   /* times the default's speed: a choice must
 static const struct op { const char *name, *shape; bool clblast; uint32_t workgroup, shared; } ops[N_FORM_OPS] = {
   [OP_MATVEC]      = { "matvec", "", false, 256, 1 << 10 },
   [OP_MATVEC_WIDE] = { "matvec", "wide", false, 256, 1 << 10 },
-  [OP_MATMUL]      = { "matmul", "", false, 64, 9 << 10 },
-  [OP_MATMUL_WIDE] = { "matmul", "wide", false, 64, 9 << 10 },
+  [OP_MATMUL]      = { "matmul", "", true, 64, 9 << 10 },
+  [OP_MATMUL_WIDE] = { "matmul", "wide", true, 64, 9 << 10 },
   [OP_DECODE]      = { "decode", "", false, 128, 16 << 10 },
 };
 

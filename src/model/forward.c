@@ -292,6 +292,7 @@ enum lrqk_status forward_init(struct forward *f, const struct model *m, uint32_t
 }
 
 void forward_destroy(struct forward *f) {
+  linear_destroy(&f->linear);
   pool_destroy(&f->pool);
   buffer_destroy(&f->staging_in);
   buffer_destroy(&f->staging_out);

@@ -3,11 +3,23 @@
 
 #include "base/num.h"
 
-enum { MANY = 8 };                /* rows from which on a lane holds several */
+enum {
+  MANY = 8,                       /* rows from which on a lane holds several */
+  SCRATCH = 16 << 20              /* bytes of weights as floats at a time */
+};
 
 static enum form form_for(const struct device *d, const struct linear_part *part, uint32_t k, bool many) {
   bool wide = (uint64_t)part->rows * k >= FORM_WIDE;
   return d->forms.op[many ? wide ? OP_MATMUL_WIDE : OP_MATMUL : wide ? OP_MATVEC_WIDE : OP_MATVEC].form;
+}
+
+static enum lrqk_status prepare_clblast(struct linear_kernels *l, const struct linear_part *part) {
+  if (!l->scratch.size) {
+    pool_init(&l->pool, l->dev, PLACE_DEVICE, "weights as floats", SCRATCH);
+    TRY(pool_alloc(&l->scratch, &l->pool, SCRATCH));
+    TRY(kernel_get(&l->gemm, l->dev, KERNEL_GEMM, SPEC(64)));
+  }
+  return l->dequant[part->type] ? LRQK_OK : kernel_get(&l->dequant[part->type], l->dev, KERNEL_DEQUANT, SPEC(64, part->type));
 }
 
 /* Only the weight types that a model has: a pipeline takes tens of milliseconds to make. */
@@ -18,6 +30,7 @@ static enum lrqk_status prepare_part(struct linear_kernels *l, const struct line
     case FORM_TILE:
       if (many) return l->matmul_tile[part->type] ? LRQK_OK : kernel_get(&l->matmul_tile[part->type], d, KERNEL_MATMUL_TILE, SPEC(64, 8, 8, part->type));
       return l->matvec_tile[part->type] ? LRQK_OK : kernel_get(&l->matvec_tile[part->type], d, KERNEL_MATVEC_TILE, SPEC(256, 16, part->type));
+    case FORM_CLBLAST: return prepare_clblast(l, part);
     default:
       if (l->matmul[part->kernel][many]) return LRQK_OK;
       return kernel_get(&l->matmul[part->kernel][many], d, part->kernel, SPEC(cpu ? 8 : 64, many ? 8 : 1, cpu || many ? 4 : 1));
@@ -50,12 +63,29 @@ static void run_tile(const struct linear_kernels *l, const struct linear *w, con
   }
 }
 
+void linear_destroy(struct linear_kernels *l) { pool_destroy(&l->pool); }
+
+/* As many rows of the weight at a time as the scratch holds. */
+static void run_clblast(const struct linear_kernels *l, const struct linear *w, const struct linear_part *part, struct view x, struct view y,
+                        struct view scale, uint32_t rows) {
+  uint32_t most = min_u32(SCRATCH / 4 / w->k, part->rows);
+  for (uint32_t row = 0; row < part->rows; row += most) {
+    uint32_t n = min_u32(most, part->rows - row);
+    struct view floats = { l->scratch.buf, l->scratch.offset, (uint64_t)n * w->k * 4 };
+    struct dequant_params d = { .n = part->rows, .k = w->k, .row0 = row, .rows = n };
+    DISPATCH(l->dev, l->dequant[part->type], ceil_div(n, 64), ceil_div(w->k, 16), 1, &d, part->q, scale, floats);
+    struct gemm_params g = { .m = rows, .n = n, .k = w->k, .lda = w->k, .ldb = n, .ldc = w->n, .c0 = part->row0 + row };
+    DISPATCH(l->dev, l->gemm, ceil_div(n, 64), rows, 1, &g, x, floats, y);
+  }
+}
+
 void linear_run(const struct linear_kernels *l, const struct linear *w, struct view x, struct view y, uint32_t rows) {
   for (uint32_t i = 0; i < w->n_parts; i++) {
     const struct linear_part *part = &w->part[i];
     struct view scale = part->scale.size ? part->scale : part->q;
     switch (form_for(l->dev, part, w->k, rows >= MANY)) {
       case FORM_TILE: run_tile(l, w, part, x, y, scale, rows); break;
+      case FORM_CLBLAST: run_clblast(l, w, part, x, y, scale, rows); break;
       default: run_register(l, w, part, x, y, scale, rows); break;
     }
   }

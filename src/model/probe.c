@@ -144,6 +144,7 @@ enum lrqk_status probe_forms(struct forms *out, struct device *d) {
     struct probe p = { .dev = d };
     pool_init(&p.pool, d, PLACE_DEVICE, "probe of forms", 4u << 20);
     s = probe_op(&p, &times.op[op], op);
+    linear_destroy(&p.linear);
     attn_core_destroy(&p.core);
     pool_destroy(&p.pool);
   }

@@ -71,6 +71,14 @@ static double cost_dequant(const struct call *c) {
   return 2.0 * p->rows * D(p->k);
 }
 
+static double cost_gemm(const struct call *c) {
+  P(gemm);
+  b[0] = (uint64_t)p->m * p->k * 4;
+  b[1] = (uint64_t)p->k * p->n * 4;
+  b[2] = (uint64_t)p->m * p->n * 4;
+  return 2.0 * p->m * p->n * D(p->k);
+}
+
 static double cost_rms_norm(const struct call *c) {
   P(rms_norm);
   bool add = c->id == KERNEL_RMS_NORM_ADD;

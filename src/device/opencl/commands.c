@@ -8,6 +8,7 @@ enum lrqk_status ocl_dispatch(struct device *d, const struct kernel *k, const ui
   const struct kernel_info *info = &kernel_info[k->id];
   cl_kernel kernel = k->backend;
   for (uint32_t i = 0; i < info->n_bindings; i++) TRY(ocl_use(o, views[i].buf));
+  if (!kernel) return ocl_blas_gemm(o, views, params);
   OCL_TRY(o, clSetKernelArg, kernel, 0, info->params_size, params);
   for (uint32_t i = 0; i < info->n_bindings; i++) {
     cl_mem mem;

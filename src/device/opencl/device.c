@@ -53,6 +53,7 @@ static enum lrqk_status open_device(struct ocl *o, uint32_t index, const struct 
 static void ocl_close(struct device *d) {
   struct ocl *o = d->backend;
   if (o->queue) clFinish(o->queue);
+  ocl_blas_close(o);
   ocl_commands_destroy(o);
   ocl_stamps_destroy(o);
   if (o->range) ocl_ranges_drop(o);

@@ -103,6 +103,7 @@ static void limits(const struct ocl_device *ocl, struct lrqk_device_info *info) 
   info->max_workgroup = (uint32_t)least(number(ocl, CL_DEVICE_MAX_WORK_GROUP_SIZE), sizes[0]);
   info->max_shared = (uint32_t)least(number(ocl, CL_DEVICE_LOCAL_MEM_SIZE), UINT32_MAX);
   info->max_storage_bindings = (uint32_t)((number(ocl, CL_DEVICE_MAX_PARAMETER_SIZE) - KERNEL_MAX_PARAMS) / sizeof(cl_mem));
+  info->clblast = ocl_blas_available();
   info->timestamp_period_ns = (double)number(ocl, CL_DEVICE_PROFILING_TIMER_RESOLUTION);
   info->statistics = true;
   info->calibrated = has_timer(ocl);

@@ -3,7 +3,8 @@
  *   device.c      context, queue, opening and closing; the table device_opencl
  *   memory.c      buffers, and the ranges of them that kernels are given
  *   program.c     programs and kernels           cache.c  the binaries of programs on disk
- *   commands.c    the queue, submits and waits   timing.c profiling events */
+ *   commands.c    the queue, submits and waits   timing.c profiling events
+ *   blas.c        dense products by CLBlast, or blas_stub.c */
 #ifndef DEVICE_OPENCL_OCL_H
 #define DEVICE_OPENCL_OCL_H
 
@@ -58,6 +59,8 @@ struct ocl {
   struct { uint64_t ticket; cl_event event; } submit[OCL_RING];
   uint64_t ticket, done;        /* of the last submit; up to which all have ended */
 
+  bool blas_used;
+
   bool timing;
   struct ocl_event *event;      /* of commands whose times have not been taken */
   size_t n_events, cap_events;
@@ -93,6 +96,11 @@ enum lrqk_status ocl_map_idle(struct ocl *o);                              /* bu
 enum lrqk_status ocl_kernel_create(struct kernel *k);
 void ocl_kernel_destroy(struct kernel *k);
 size_t ocl_kernel_figures(const struct kernel *k, struct kernel_figure *out, size_t cap);
+
+/* blas.c */
+bool ocl_blas_available(void);
+enum lrqk_status ocl_blas_gemm(struct ocl *o, const struct view *views, const struct gemm_params *p);   /* instead of the kernel GEMM */
+void ocl_blas_close(struct ocl *o);
 
 /* cache.c: keys name a text, its options and the driver */
 void ocl_cache_open(struct ocl *o);

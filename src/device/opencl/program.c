@@ -69,6 +69,7 @@ enum lrqk_status ocl_kernel_create(struct kernel *k) {
   const struct kernel_info *info = &kernel_info[k->id];
   uint64_t begin = clock_ns(), key[2];
   char options[OPTIONS_CAP];
+  if (k->id == KERNEL_GEMM && ocl_blas_available()) return LRQK_OK;   /* not a kernel of ours: backend stays NULL */
   if (!info->opencl) return fail(&o->dev->log, LRQK_RUNTIME, "kernel %s: no OpenCL text in this build", info->id);
   options_of(o, k, options);
   ocl_cache_key(o, info->opencl, options, key);
@@ -94,7 +95,7 @@ size_t ocl_kernel_figures(const struct kernel *k, struct kernel_figure *out, siz
   };
   const struct ocl *o = k->dev->backend;
   size_t n = 0;
-  for (size_t i = 0; o->timing && i < sizeof known / sizeof *known && n < cap; i++) {
+  for (size_t i = 0; o->timing && k->backend && i < sizeof known / sizeof *known && n < cap; i++) {
     cl_ulong wide = 0;
     size_t narrow = 0;
     void *at = known[i].wide ? (void *)&wide : (void *)&narrow;
@@ -105,4 +106,6 @@ size_t ocl_kernel_figures(const struct kernel *k, struct kernel_figure *out, siz
   return n;
 }
 
-void ocl_kernel_destroy(struct kernel *k) { clReleaseKernel(k->backend); }
+void ocl_kernel_destroy(struct kernel *k) {
+  if (k->backend) clReleaseKernel(k->backend);
+}
