@@ -196,6 +196,53 @@ START_TEST(decode_odd_shapes) {
 }
 END_TEST
 
+/* ---- prefill attention: one tile of keys, the other shares are left alone */
+
+struct prefill { uint32_t queries, hk, g, d, n, window; int32_t pos0; uint32_t rows, keys; float cap; };
+
+static void check_row(const struct prefill *c, const float *q, const uint16_t *kv, uint32_t h, uint32_t i, const float *o, const float *ml) {
+  double want[512] = { 0 }, sum = 0;
+  for (uint32_t t = 0; t < c->n; t++) {
+    const uint16_t *row = kv + ((size_t)t * c->hk + h) * c->d * 2;
+    int32_t newest = c->pos0 + (int32_t)(i / c->g);
+    double s = 0;
+    if ((int32_t)t > newest || (c->window && (int32_t)(t + c->window) <= newest)) continue;
+    for (uint32_t e = 0; e < c->d; e++) s += (double)q[e] * half_to_float(row[e]);
+    s /= 8;
+    if (c->cap > 0) s = c->cap * tanh(s / c->cap);
+    double w = exp(s - ml[0]);
+    sum += w;
+    for (uint32_t e = 0; e < c->d; e++) want[e] += w * half_to_float(row[c->d + e]);
+  }
+  ck_assert_msg(fabs(ml[1] - sum) <= 1e-5 * sum, "head %u, row %u: sum %g, want %g", h, i, ml[1], sum);
+  for (uint32_t e = 0; e < c->d; e++) ck_assert_msg(fabs(o[e] - want[e]) <= 2e-5 * (sum + 1), "head %u, row %u: %g, want %g", h, i, o[e], want[e]);
+}
+
+START_TEST(prefill) {
+  static const struct prefill cases[] = {
+    { 1, 1, 3, 64, 1, 0, 0, 32, 32, 0 },   { 9, 3, 3, 64, 33, 0, 24, 32, 32, 0 },  { 40, 1, 3, 64, 40, 0, 0, 32, 32, 4 },
+    { 21, 2, 3, 64, 70, 17, 60, 32, 32, 0 }, { 30, 1, 3, 64, 20, 0, -10, 32, 32, 0 }, { 5, 2, 4, 80, 45, 9, 43, 32, 32, 0 },
+    { 11, 1, 2, 512, 19, 0, 8, 16, 8, 0 },
+  };
+  enum { SHARES = 3, SHARE = 1 };
+  const struct prefill *c = &cases[_i];
+  uint32_t m = c->queries * c->g, rows = c->hk * m;
+  size_t kv_bytes = (size_t)c->n * c->hk * c->d * 4, o_bytes = (size_t)rows * SHARES * c->d * 4, ml_bytes = (size_t)rows * SHARES * 8;
+  float *q = random_floats((size_t)rows * c->d, -2, 2), *o = test_memory(o_bytes, HARNESS_DEVICES), *ml = test_memory(ml_bytes, HARNESS_DEVICES);
+  const uint16_t *kv = random_halves(kv_bytes / 2, -2, 2);
+  struct attn_prefill_tile_params p = { .m = m, .n = c->n, .kstr = c->hk * c->d / 4, .hstr = c->d / 4, .g = c->g, .pos0 = c->pos0, .shares = SHARES,
+                                        .share = SHARE, .scale = 0.125f, .cap = c->cap, .window = c->window };
+  harness_case("queries %u, hk %u, g %u, d %u, keys %u, window %u, pos0 %d", c->queries, c->hk, c->g, c->d, c->n, c->window, c->pos0);
+  HARNESS_RUN(KERNEL_ATTN_PREFILL_TILE, SPEC(128, c->d / 8, c->rows, c->keys), GROUPS(ceil_div(m, c->rows), c->hk, 1), &p,
+              IN(q, (uint64_t)rows * c->d * 4), IN(kv, kv_bytes), OUT(ARG_NMSE, o_bytes, WITH_EXP, o), OUT(ARG_NMSE, ml_bytes, WITH_EXP, ml));
+  for (uint32_t h = 0; h < c->hk; h++)
+    for (uint32_t i = 0; i < m; i++) {
+      size_t row = (size_t)h * m + i, at = row * SHARES + SHARE;
+      check_row(c, q + row * c->d, kv, h, i, o + at * c->d, ml + at * 2);
+    }
+}
+END_TEST
+
 int main(void) {
   Suite *s = suite_create("kernels_tile");
   TCase *c = tcase_create("kernels");
@@ -208,6 +255,7 @@ int main(void) {
   tcase_add_loop_test(c, gemm, 0, 3);
   tcase_add_loop_test(c, decode, 0, 7);
   tcase_add_test(c, decode_odd_shapes);
+  tcase_add_loop_test(c, prefill, 0, 7);
   suite_add_tcase(s, c);
   SRunner *r = srunner_create(s);
   srunner_set_fork_status(r, CK_NOFORK);         /* drivers do not survive a fork */

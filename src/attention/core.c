@@ -11,7 +11,7 @@ enum {
   MAX_TILES = 16,                    /* partial results are kept per tile: a longer context has larger tiles */
   SHARES_CPU = 8, SHARES_GPU = 64,   /* of decode attention over one layer */
   SHARE_CPU = 512, SHARE_GPU = 64,   /* rows: below it a share costs more than it saves */
-  DECODE_LANES = 128,                /* of a workgroup of attn_decode_tile */
+  TILE_LANES = 128,                  /* of a workgroup of the tile forms: the largest head has 64 times 8 values */
   DECODE_SHARED = 8 << 10            /* bytes of its partial scores */
 };
 static const uint64_t SCORE_BYTES = 64u << 20;
@@ -30,10 +30,14 @@ static enum lrqk_status get_kernels(struct attn_core *c) {
   uint32_t d8 = c->d / 8, small = d->caps.cpu ? 8 : 64;
   TRY(kernel_get(&c->rope, d, KERNEL_ROPE, SPEC(64, c->hp->rope_neox)));
   TRY(kernel_get(&c->rope_keep, d, KERNEL_ROPE_KEEP, SPEC(64, c->hp->rope_neox)));
+  TRY(kernel_get(&c->merge, d, KERNEL_ATTN_MERGE, SPEC(64)));
+  if (d->forms.op[OP_PREFILL].form == FORM_TILE) {
+    uint32_t rows = d8 <= 16 ? 32 : 16, keys = d8 <= 16 ? 32 : d8 <= 32 ? 16 : 8;   /* what fits into 16 KiB of shared memory */
+    return kernel_get(&c->prefill_tile, d, KERNEL_ATTN_PREFILL_TILE, SPEC(TILE_LANES, d8, rows, keys));
+  }
   TRY(kernel_get(&c->qk, d, KERNEL_ATTN_QK, SPEC(small, 8, 4, d8, c->hp->attn_cap > 0)));
   TRY(kernel_get(&c->softmax, d, KERNEL_ATTN_SOFTMAX, SPEC(small)));
-  TRY(kernel_get(&c->pv, d, KERNEL_ATTN_PV, SPEC(small, 8, d8)));
-  return kernel_get(&c->merge, d, KERNEL_ATTN_MERGE, SPEC(64));
+  return kernel_get(&c->pv, d, KERNEL_ATTN_PV, SPEC(small, 8, d8));
 }
 
 /* Shapes that follow from model, device and context. */
@@ -129,25 +133,39 @@ static struct tile tile_at(const struct attn_core *c, const struct kv_rows *rows
   return (struct tile){ key, n, page, t0 };
 }
 
+/* One tile of keys for the queries of a prefill call: group_rows = their number times g, pos0 = position of the first less that of the
+ * first key; the tile is one of `shares`. */
+struct prefill { uint32_t group_rows, window, shares, share; int32_t pos0; struct tile keys; struct view kv; };
+
+static void prefill_tile(struct attn_core *c, const struct prefill *f) {
+  struct attn_prefill_tile_params p = { .m = f->group_rows, .n = f->keys.n, .t0 = f->keys.t0, .kstr = c->hk * c->d / 4, .hstr = c->d / 4, .g = c->g,
+                                        .pos0 = f->pos0, .shares = f->shares, .share = f->share, .scale = c->hp->attn_scale,
+                                        .cap = c->hp->attn_cap, .window = f->window };
+  DISPATCH(c->dev, c->prefill_tile, ceil_div(p.m, c->prefill_tile->spec[2]), c->hk, 1, &p, c->q, f->kv, c->o, c->ml);
+}
+
+static void prefill_register(struct attn_core *c, const struct prefill *f) {
+  uint32_t sstr = ceil_div(f->keys.n, 4) * 4, lane = c->qk->spec[0], d4 = c->d / 4;
+  struct attn_qk_params qk = { .m = f->group_rows, .n = f->keys.n, .t0 = f->keys.t0, .kstr = c->hk * d4, .hstr = d4, .g = c->g, .pos0 = f->pos0,
+                               .sstr = sstr, .scale = c->hp->attn_scale, .cap = c->hp->attn_cap };
+  DISPATCH(c->dev, c->qk, ceil_div(qk.n, lane * 4), ceil_div(qk.m, 8), c->hk, &qk, c->q, f->kv, c->s);
+  struct attn_softmax_params sm = { .rows = c->hk * qk.m, .m = qk.m, .n = qk.n, .sstr = sstr, .g = c->g, .pos0 = f->pos0, .shares = f->shares,
+                                    .share = f->share, .window = f->window };
+  DISPATCH(c->dev, c->softmax, ceil_div(sm.rows, lane), 1, 1, &sm, c->s, c->p, c->ml);
+  struct attn_pv_params pv = { .m = qk.m, .hk = c->hk, .n = qk.n, .t0 = qk.t0, .kstr = qk.kstr, .hstr = qk.hstr, .sstr = sstr, .g = c->g,
+                               .pos0 = f->pos0, .shares = f->shares, .share = f->share };
+  DISPATCH(c->dev, c->pv, ceil_div(c->hk * ceil_div(qk.m, 8) * (c->d / 8), lane), 1, 1, &pv, c->p, f->kv, c->o);
+}
+
 void attn_prefill(struct attn_core *c, const struct kv_rows *rows, uint32_t window, uint32_t t0, uint32_t m, struct view y) {
   uint32_t l = t0 + m, first = window && t0 >= window ? (t0 - window + 1) / 4 * 4 : 0, tiles = 0, d4 = c->d / 4, group_rows = m * c->g;
-  uint32_t lane = c->qk->spec[0];
   if (c->rows_only) return;
   for (uint32_t key = first; key < l; tiles++) key += tile_at(c, rows, key, l).n;
   for (uint32_t i = 0, key = first; i < tiles; i++) {
     struct tile t = tile_at(c, rows, key, l);
-    uint32_t sstr = ceil_div(t.n, 4) * 4;
-    int32_t pos0 = (int32_t)t0 - (int32_t)key;
-    struct view kv = kv_page(rows, t.page);
-    struct attn_qk_params qk = { .m = group_rows, .n = t.n, .t0 = t.t0, .kstr = c->hk * d4, .hstr = d4, .g = c->g, .pos0 = pos0, .sstr = sstr,
-                                 .scale = c->hp->attn_scale, .cap = c->hp->attn_cap };
-    DISPATCH(c->dev, c->qk, ceil_div(t.n, lane * 4), ceil_div(group_rows, 8), c->hk, &qk, c->q, kv, c->s);
-    struct attn_softmax_params sm = { .rows = c->hk * group_rows, .m = group_rows, .n = t.n, .sstr = sstr, .g = c->g, .pos0 = pos0,
-                                      .shares = tiles, .share = i, .window = window };
-    DISPATCH(c->dev, c->softmax, ceil_div(sm.rows, lane), 1, 1, &sm, c->s, c->p, c->ml);
-    struct attn_pv_params pv = { .m = group_rows, .hk = c->hk, .n = t.n, .t0 = t.t0, .kstr = qk.kstr, .hstr = qk.hstr, .sstr = sstr, .g = c->g,
-                                 .pos0 = pos0, .shares = tiles, .share = i };
-    DISPATCH(c->dev, c->pv, ceil_div(c->hk * ceil_div(group_rows, 8) * (c->d / 8), lane), 1, 1, &pv, c->p, kv, c->o);
+    struct prefill f = { group_rows, window, tiles, i, (int32_t)t0 - (int32_t)key, t, kv_page(rows, t.page) };
+    if (c->prefill_tile) prefill_tile(c, &f);
+    else prefill_register(c, &f);
     key += t.n;
   }
   struct attn_merge_params mp = { .m = m, .hk = c->hk, .g = c->g, .d4 = d4, .shares = tiles };
@@ -162,10 +180,10 @@ enum lrqk_status attn_decode_init(struct attn_decode *a, struct attn_core *c, ui
     heads /= cut;
   }
   *a = (struct attn_decode){ .lists = hq / heads, .share = hq / heads / sets, .kstr = kstr, .hstr = hstr };
-  if (c->dev->forms.op[OP_DECODE].form == FORM_TILE && c->d / 8 <= DECODE_LANES) {
+  if (c->dev->forms.op[OP_DECODE].form == FORM_TILE) {
     uint32_t rows = 32;
     while (rows > 4 && heads * rows * (c->d / 8 + 1) * 4 > DECODE_SHARED) rows /= 2;
-    return kernel_get(&a->tile, c->dev, KERNEL_ATTN_DECODE_TILE, SPEC(DECODE_LANES, heads, c->d / 8, rows));
+    return kernel_get(&a->tile, c->dev, KERNEL_ATTN_DECODE_TILE, SPEC(TILE_LANES, heads, c->d / 8, rows));
   }
   uint32_t capped = c->hp->attn_cap > 0, tn = c->dev->caps.cpu && heads <= 4 ? 8 : 4;   /* more rows for each load of q */
   TRY(kernel_get(&a->qk, c->dev, KERNEL_ATTN_DQK, SPEC(small, heads, tn, c->d / 8, capped, 0)));

@@ -15,6 +15,7 @@ static const struct op { const char *name, *shape; bool clblast; uint32_t workgr
   [OP_MATVEC_WIDE] = { "matvec", "wide", false, 256, 1 << 10 },
   [OP_MATMUL]      = { "matmul", "", true, 64, 9 << 10 },
   [OP_MATMUL_WIDE] = { "matmul", "wide", true, 64, 9 << 10 },
+  [OP_PREFILL]     = { "prefill", "", false, 128, 16 << 10 },
   [OP_DECODE]      = { "decode", "", false, 128, 16 << 10 },
 };
 

@@ -18,6 +18,7 @@ enum form_op {
   OP_MATVEC_WIDE,   /* ... of weights with at least FORM_WIDE values */
   OP_MATMUL,        /* linear layers for 8 tokens and more */
   OP_MATMUL_WIDE,
+  OP_PREFILL,       /* attention of a chunk of tokens */
   OP_DECODE,        /* attention of one token */
   N_FORM_OPS
 };

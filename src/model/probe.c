@@ -33,6 +33,7 @@ struct probe {
   struct hparams hp;              /* attention */
   struct attn_core core;
   struct attn_decode decode;
+  struct kv_rows kv_rows;
   struct view x, y, kv, step;
 };
 
@@ -92,7 +93,7 @@ static enum lrqk_status open_linear(struct probe *p, uint32_t rows, uint32_t n) 
 static enum lrqk_status open_attention(struct probe *p) {
   p->hp = (struct hparams){ .n_heads = 8, .n_kv_heads = 2, .head_size = 128, .rope_dims = 128, .attn_scale = 0.1f };
   TRY(pool_alloc(&p->step, &p->pool, STEP_WORDS * 4));
-  TRY(pool_alloc(&p->y, &p->pool, 8 * 128 * 4));
+  TRY(pool_alloc(&p->y, &p->pool, 8ull * 128 * 4 * 256));   /* the most tokens of a chunk */
   TRY(pool_alloc(&p->kv, &p->pool, 2ull * ROWS * 128 * 4));
   uint32_t step[STEP_WORDS] = { [STEP_ROWS] = ROWS };
   TRY(device_write(p->dev, p->step, step, sizeof step));
@@ -101,6 +102,21 @@ static enum lrqk_status open_attention(struct probe *p) {
 
 static enum lrqk_status prepare_decode(struct probe *p) { return attn_decode_init(&p->decode, &p->core, 2, 128 / 4, ROWS * 128 / 4); }
 static void run_decode(struct probe *p) { attn_decode_active(&p->core, &p->decode, p->kv, ROWS, ROWS, p->y); }
+
+static void run_prefill(struct probe *p) { attn_prefill(&p->core, &p->kv_rows, 0, ROWS - p->core.chunk, p->core.chunk, p->y); }
+
+/* The core holds the kernels of prefill. */
+static enum lrqk_status prepare_prefill(struct probe *p) {
+  attn_core_destroy(&p->core);
+  return attn_core_init(&p->core, p->dev, &p->hp, ROWS, p->step);
+}
+
+static enum lrqk_status open_prefill(struct probe *p) {
+  p->prepare = prepare_prefill;
+  p->run = run_prefill;
+  TRY(open_attention(p));
+  return kv_rows_init(&p->kv_rows, p->dev, PLACE_DEVICE, ROWS, p->core.page, p->core.token_bytes, "probe of prefill");
+}
 
 static enum lrqk_status open_decode(struct probe *p) {
   p->prepare = prepare_decode;
@@ -116,6 +132,7 @@ static enum lrqk_status open_probe(struct probe *p, enum form_op op) {
     case OP_MATVEC_WIDE: return open_linear(p, 1, WIDE);
     case OP_MATMUL: return open_linear(p, TOKENS, NARROW);
     case OP_MATMUL_WIDE: return open_linear(p, TOKENS, WIDE);
+    case OP_PREFILL: return open_prefill(p);
     case OP_DECODE: return open_decode(p);
     case N_FORM_OPS: break;
   }
@@ -145,6 +162,7 @@ enum lrqk_status probe_forms(struct forms *out, struct device *d) {
     pool_init(&p.pool, d, PLACE_DEVICE, "probe of forms", 4u << 20);
     s = probe_op(&p, &times.op[op], op);
     linear_destroy(&p.linear);
+    kv_rows_destroy(&p.kv_rows);
     attn_core_destroy(&p.core);
     pool_destroy(&p.pool);
   }

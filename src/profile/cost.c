@@ -229,6 +229,15 @@ static double cost_attn_dpv(const struct call *c) {
   return 2 * D(d) * D(heads) * D(n) + 4 * D(heads) * D(n);
 }
 
+static double cost_attn_prefill_tile(const struct call *c) {
+  P(attn_prefill_tile);
+  uint64_t hk = c->groups[1], d = c->spec[1] * 8u, pairs = hk * seen_pairs(p->m, p->g, p->n, p->pos0);
+  b[0] = b[2] = hk * p->m * d * 4;
+  b[1] = hk * seen_keys(p->m, p->g, p->n, p->pos0) * d * 4;
+  b[3] = hk * p->m * 8;
+  return 4 * D(d) * D(pairs) + 4 * D(pairs);
+}
+
 static double cost_attn_decode_tile(const struct call *c) {
   P(attn_decode_tile);
   uint64_t lists = c->groups[1], heads = lists * c->spec[1], d = c->spec[2] * 8u, n = rows_here(c, p->n_at, p->n0, p->nmax);

@@ -489,3 +489,28 @@ void host_attn_decode_tile(const struct host_call *c) {
         ((float *)c->buf[3])[at * 2 + 1] = sum;
       }
 }
+
+/* The three of prefill in one pass. */
+void host_attn_prefill_tile(const struct host_call *c) {
+  const struct attn_prefill_tile_params *p = c->params;
+  uint32_t d = c->spec[1] * 8;
+  for (uint32_t h = 0; h < c->groups[1]; h++)
+    for (uint32_t i = 0; i < p->m; i++) {
+      size_t row = (size_t)h * p->m + i, at = row * p->shares + p->share;
+      uint32_t seen = keys_seen(i, p->g, p->pos0, p->n);
+      float *o = (float *)c->buf[2] + at * d, most = -1e30f, sum = 0;
+      memset(o, 0, d * sizeof *o);
+      for (uint32_t t = keys_passed(i, p->g, p->pos0, p->window, seen); t < seen; t++) {
+        float kv[2 * D_MAX];
+        halves_to_floats(kv, kv_row(c, p->t0 + t, p->kstr, h, p->hstr), 2 * d);
+        float s = capped(p->scale * dot((const float *)c->buf[0] + row * d, kv, d), p->cap), top = fmaxf(most, s);
+        float f = expf(most - top), e = expf(s - top);
+        for (uint32_t x = 0; x < d; x++) o[x] *= f;
+        add_scaled(o, kv + d, e, d);
+        sum = sum * f + e;
+        most = top;
+      }
+      ((float *)c->buf[3])[at * 2] = most;
+      ((float *)c->buf[3])[at * 2 + 1] = sum;
+    }
+}
