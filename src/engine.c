@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "model/probe.h"
+#include "plan.h"
 #include "token/chat.h"
 
 /* ---- devices */
@@ -41,7 +42,7 @@ enum lrqk_status lrqk_device_measure(const char *device, lrqk_log_fn log_fn, voi
 static enum lrqk_status choose_forms(struct device *d, const char *pinned) {
   const struct lrqk_device_info *info = &d->caps.info;
   form_defaults(&d->forms, info);
-  if (!form_load(&d->forms, info) && !d->caps.cpu && (!pinned || !strcmp(pinned, "auto"))) {
+  if (!form_load(&d->forms, info) && !d->caps.cpu && !d->counting && (!pinned || !strcmp(pinned, "auto"))) {
     TRY(probe_forms(&d->forms, d));
     form_save(&d->forms, info, &d->log);
   }
@@ -216,25 +217,40 @@ static bool report_load(void *ud, uint64_t done, uint64_t total) {
   return !p->fn || p->fn(p->ud, LRQK_PHASE_LOAD, done, total);
 }
 
-enum lrqk_status lrqk_engine_open(lrqk_engine **out, lrqk_model *m, const struct lrqk_engine_options *opt) {
-  static const struct lrqk_engine_options none;
-  if (!opt) opt = &none;
+static enum lrqk_status open_device(struct device **out, lrqk_model *m, const struct lrqk_engine_options *opt, bool counting, const struct device *as) {
+  const struct device_options dev = { .select = opt->device, .timing = opt->timing, .validate = opt->validate, .capture = opt->capture, .counting = counting };
+  return as ? device_twin(out, as) : device_open(out, &m->log, &dev);
+}
+
+static enum lrqk_status engine_open(lrqk_engine **out, lrqk_model *m, const struct lrqk_engine_options *opt, bool counting, const struct device *as) {
   if (!m->whole) return fail(&m->log, LRQK_USAGE, "%s: was opened for its vocabulary or directory only", m->gguf->path);
   lrqk_engine *e = mem_alloc(1, sizeof *e);
   if (!e) return fail(&m->log, LRQK_MEMORY, "cannot allocate an engine");
   e->model = m;
   e->timing = opt->timing;
-  const struct device_options dev = { .select = opt->device, .timing = opt->timing, .validate = opt->validate, .capture = opt->capture };
+  e->vram = counting ? 0 : opt->vram;
   struct load_progress progress = { opt->progress, opt->progress_ud };
   struct hparams hp = m->hp;
   hp.used_layers = opt->n_layers;
-  enum lrqk_status s = device_open(&e->dev, &m->log, &dev);
+  enum lrqk_status s = open_device(&e->dev, m, opt, counting, as);
   if (s == LRQK_OK) e->dev->stamping = false;   /* until something is profiled */
-  if (s == LRQK_OK) s = choose_forms(e->dev, opt->form);
+  if (s == LRQK_OK && !as) s = choose_forms(e->dev, opt->form);
+  if (s == LRQK_OK && e->vram) s = plan_check_weights(e, opt);
   if (s == LRQK_OK) s = model_load(&e->weights, &hp, m->gguf, e->dev, report_load, &progress);
   if (s != LRQK_OK) { lrqk_engine_close(e); return s; }
   *out = e;
   return LRQK_OK;
+}
+
+enum lrqk_status lrqk_engine_open(lrqk_engine **out, lrqk_model *m, const struct lrqk_engine_options *opt) {
+  static const struct lrqk_engine_options none;
+  return engine_open(out, m, opt ? opt : &none, false, NULL);
+}
+
+enum lrqk_status engine_count(lrqk_engine **out, lrqk_model *m, const struct lrqk_engine_options *opt, const struct device *as) {
+  struct lrqk_engine_options quiet = *opt;
+  quiet.progress = NULL;
+  return engine_open(out, m, &quiet, true, as);
 }
 
 void lrqk_engine_close(lrqk_engine *e) {
@@ -258,4 +274,9 @@ void lrqk_engine_kernels(lrqk_engine *e, void (*fn)(void *ud, const struct lrqk_
 void lrqk_engine_device(const lrqk_engine *e, struct lrqk_device_info *out) {
   *out = e->dev->caps.info;
   form_describe(out, &e->dev->forms);
+}
+
+void lrqk_engine_memory(const lrqk_engine *e, struct lrqk_memory *out) {
+  const uint64_t *b = e->dev->placed;
+  *out = (struct lrqk_memory){ .device = b[PLACE_DEVICE], .host = b[PLACE_HOST], .staging = b[PLACE_STAGING] };
 }

@@ -23,10 +23,14 @@ struct lrqk_engine {
   struct device *dev;
   struct model *weights;
   bool timing;                    /* asked for timestamps */
+  uint64_t vram;                  /* lrqk_engine_options */
 };
 
 /* What a call that makes ids ends with: v becomes the caller's, or is freed if s is a failure. */
 enum lrqk_status engine_give_ids(const lrqk_model *m, enum lrqk_status s, struct ids *v, size_t replaced, int32_t **ids, size_t *n);
 struct hash128 engine_model_hash(lrqk_model *m);
+
+/* An engine on a counting device: the one that opt selects, or like `as` if there is one.  Its weights take bytes and no more. */
+enum lrqk_status engine_count(lrqk_engine **out, lrqk_model *m, const struct lrqk_engine_options *opt, const struct device *as);
 
 #endif

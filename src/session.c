@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "plan.h"
 #include "profile/profile.h"
 
 static enum lrqk_status open_parts(lrqk_session *s, const struct lrqk_session_options *opt) {
@@ -28,6 +29,7 @@ enum lrqk_status lrqk_session_open(lrqk_session **out, lrqk_engine *e, const str
     log_hint(log, "use -c %u or less", hp->n_ctx);
     return LRQK_USAGE;
   }
+  if (e->vram) TRY(plan_check(e, opt));
   lrqk_session *s = mem_alloc(1, sizeof *s);
   if (!s) return fail(log, LRQK_MEMORY, "cannot allocate a session");
   *s = (lrqk_session){ .engine = e, .n_ctx = n_ctx, .progress = opt->progress, .progress_ud = opt->progress_ud };

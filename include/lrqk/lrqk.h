@@ -246,12 +246,18 @@ struct lrqk_engine_options {
   const char *form;       /* NULL or "auto": by the type of the device, or what was measured on it; a form ("register", "tile", "clblast") for
                              every operation that has it, or a list "matvec=tile,matmul=register" */
   uint32_t n_layers;      /* only the first n layers, for measuring (the text makes no sense then); 0: all of them */
+  uint64_t vram;          /* bytes of device memory that weights and sessions may take: what would be beyond is refused with LRQK_MEMORY
+                             before anything of it is allocated; 0: the device is the limit */
 };
 
 /* Uploads the weights, quantised as they are in the file.  opt may be NULL.  The model must not be vocab_only. */
 enum lrqk_status lrqk_engine_open(lrqk_engine **out, lrqk_model *m, const struct lrqk_engine_options *opt);
 void lrqk_engine_close(lrqk_engine *e);   /* NULL is fine */
 void lrqk_engine_device(const lrqk_engine *e, struct lrqk_device_info *out);
+
+/* Bytes allocated through the device: in its memory, in host memory that kernels read, in host memory for transfers. */
+struct lrqk_memory { uint64_t device, host, staging; };
+void lrqk_engine_memory(const lrqk_engine *e, struct lrqk_memory *out);   /* by the engine and its sessions, now */
 
 /* ---- session: one text, its KV cache, its attention policy -------------------------------------------------- */
 
@@ -400,6 +406,36 @@ enum lrqk_status lrqk_session_quality(lrqk_session *s, struct lrqk_head_quality 
 /* Bytes of the exact rows that differ between the active set on the device and the host cache, over all layers and
  * heads: 0, always.  A check for tests and for people who suspect their hardware. */
 enum lrqk_status lrqk_session_verify(lrqk_session *s, uint64_t *differing);
+
+/* ---- plan: what an engine and a session take, before anything is loaded ---------------------------------------- */
+
+enum { LRQK_KEEP_DENSE = 1, LRQK_KEEP_PROXY_TYPE = 2, LRQK_KEEP_ACTIVE = 4, LRQK_KEEP_RANK = 8, LRQK_KEEP_CTX = 16, LRQK_KEEP_ALL = 31 };
+
+struct lrqk_plan_options {
+  struct lrqk_engine_options engine;     /* vram 0: what the device reports free; where it shares the host's memory, all that is
+                                            allocated has to fit into the RAM that is available, else host memory into that */
+  struct lrqk_session_options session;
+  unsigned keep;                         /* LRQK_KEEP_: what is not given up in order to fit */
+  uint32_t least_ctx;                    /* n_ctx does not fall below it */
+  double hit_rate;                       /* share of chosen rows that are on the device already; 0: 0.7 (.65 to .75 were measured) */
+};
+
+struct lrqk_plan {
+  struct lrqk_cache_options cache;       /* options that fit */
+  uint32_t n_ctx;
+  char given_up[200];                    /* "dense-layers 0 -> none, active 2048 -> 512": what differs from what was asked; "": nothing */
+  uint64_t budget, needed;               /* bytes that may be used, and are, of what the budget is about */
+  struct lrqk_memory memory;             /* what lrqk_engine_memory will say; its device bytes are, in this order, the sum of: */
+  uint64_t weights, dense, windows, proxies, active, lite, maps, work, scratch;
+  uint64_t device_kv_bytes, host_kv_bytes;   /* what lrqk_session_stats will say */
+  uint64_t read_bytes, bus_bytes;        /* of a decode step at the end of the context: read on the device, moved over the bus */
+};
+
+/* Counts, by running the constructors on a device without memory; of the file only metadata and directory are read.  Gives up,
+ * until it fits: dense layers, then fp16 proxies for int8, then halves active down to 256 and rank to an eighth of the head
+ * size, then the context.  LRQK_MEMORY, naming bytes needed, budget and what would help, if that is not enough; otherwise errors
+ * as lrqk_engine_open and lrqk_session_open.  Messages go to the log of m. */
+enum lrqk_status lrqk_plan_make(struct lrqk_plan *out, lrqk_model *m, const struct lrqk_plan_options *opt);
 
 /* ---- profiling: what ran on the device, kernel by kernel ------------------------------------------------------ */
 

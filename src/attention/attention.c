@@ -168,6 +168,14 @@ enum lrqk_status attention_stats(struct attention *a, struct attention_stats *ou
   return LRQK_OK;
 }
 
+void attention_plan(const struct attention *a, uint32_t l, double hits, struct attention_plan *out) {
+  *out = (struct attention_plan){ 0 };
+  a->ops->plan(a, l, hits, out);
+  out->windows = windows_bytes(&a->windows);
+  for (uint32_t i = 0; i < a->core.hp->n_layers; i++)
+    if (windowed(a, i)) out->read += (uint64_t)(l < a->core.hp->window ? l : a->core.hp->window) * a->core.token_bytes;
+}
+
 const struct kv_rows *attention_rows(struct attention *a, uint32_t layer) {
   return windowed(a, layer) ? &a->windows.layer[layer] : a->ops->rows(a, layer);
 }

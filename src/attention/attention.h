@@ -11,6 +11,9 @@ struct attention;
 
 struct attention_stats { uint64_t device_bytes, host_bytes, bus_bytes, chosen, misses; };
 
+/* Parts of device_bytes; and what a decode step reads of them and moves over the bus (lrqk_plan). */
+struct attention_plan { uint64_t dense, windows, proxies, active, lite, maps, work, read, bus; };
+
 /* Calls marked optional may be NULL: the policy has nothing to do there.  A policy has the full-attention layers; windowed
  * ones are attention.c's (window.h), and no call is made for them.  Who calls a policy does so through attention_NAME. */
 struct attention_ops {
@@ -50,6 +53,8 @@ struct attention_ops {
   /* Optional: of the last step, whose queries q [Hq][d] of this layer were kept: out [hk], set to NAN before. */
   enum lrqk_status (*quality)(struct attention *a, uint32_t layer, const float *q, struct lrqk_head_quality *out);
   enum lrqk_status (*verify)(struct attention *a, uint32_t l, uint64_t *differing); /* optional, see lrqk_session_verify */
+  /* Parts, and a step at the last of l tokens where `hits` of the chosen rows are on the device already. */
+  void (*plan)(const struct attention *a, uint32_t l, double hits, struct attention_plan *out);
 };
 
 struct attention {
@@ -87,6 +92,7 @@ void attention_adopt(struct attention *a, struct attention *from, uint32_t l);
 enum lrqk_status attention_keep(struct attention *a, bool on);
 enum lrqk_status attention_quality(struct attention *a, struct lrqk_head_quality *out);
 enum lrqk_status attention_stats(struct attention *a, struct attention_stats *out);
+void attention_plan(const struct attention *a, uint32_t l, double hits, struct attention_plan *out);
 /* The exact rows of a layer; token t lies at row t % rows->n_ctx.  Of a windowed layer only the newest ones are there. */
 const struct kv_rows *attention_rows(struct attention *a, uint32_t layer);
 

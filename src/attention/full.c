@@ -66,7 +66,16 @@ static enum lrqk_status full_stats(struct attention *a, struct attention_stats *
   return LRQK_OK;
 }
 
+static void full_plan(const struct attention *a, uint32_t l, double hits, struct attention_plan *out) {
+  (void)hits;
+  for (uint32_t i = 0; i < a->core.hp->n_layers; i++) {
+    if (layer_is_windowed(a->core.hp, i)) continue;
+    out->dense += kv_rows_bytes(&((const struct full *)a)->layers[i]);
+    out->read += (uint64_t)l * a->core.token_bytes;
+  }
+}
+
 const struct attention_ops attention_full = {
   .name = "full", .size = sizeof(struct full), .init = full_init, .destroy = full_destroy, .rows = full_rows, .adopt = full_adopt, .state = full_state, .prefill = full_prefill,
-  .decode = full_decode, .stats = full_stats,
+  .decode = full_decode, .stats = full_stats, .plan = full_plan,
 };

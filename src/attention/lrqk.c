@@ -448,9 +448,35 @@ static enum lrqk_status lrqk_verify(struct attention *a, uint32_t l, uint64_t *d
   return LRQK_OK;
 }
 
+static void layer_plan(const struct lrqk *f, const struct lrqk_layer *ly, uint32_t l, double hits, struct attention_plan *out) {
+  const struct active_shape *s = &f->actives;
+  uint64_t row = (uint64_t)f->base.core.d * 4, candidates = l > s->w ? l - s->w : 0, chosen = candidates < s->k ? candidates : s->k;
+  bool scored = needs_proxies(f, l);
+  for (uint32_t i = 0; i < f->proxies.n_pages; i++) out->proxies += ly->proxy.page[i].size;
+  out->active += s->lists * s->k * row;
+  out->lite += s->lists * s->w * row;
+  out->read += (scored ? l * proxy_token_bytes(&f->proxies) : 0) + s->lists * (l - candidates + chosen) * row;
+  /* the new row; misses, where nothing is scored the one row that leaves the ring; what the CPU makes for paper */
+  out->bus += f->base.core.token_bytes + (uint64_t)(s->lists * (scored ? (double)chosen * (1 - hits) : chosen > 0) * (double)row + 0.5);
+  if (scored) out->bus += paper_step_bytes(&f->papers);
+}
+
+static void lrqk_plan_parts(const struct attention *a, uint32_t l, double hits, struct attention_plan *out) {
+  const struct lrqk *f = (const struct lrqk *)a;
+  for (uint32_t i = 0; i < a->core.hp->n_layers; i++) {
+    const struct lrqk_layer *ly = &f->layers[i];
+    if (ly->dense) out->read += (uint64_t)l * a->core.token_bytes;
+    if (ly->dense) out->dense += kv_rows_bytes(&ly->rows);
+    if (ly->sparse) layer_plan(f, ly, l, hits, out);
+  }
+  out->work = kv_rows_bytes(&f->work);
+  out->maps = pool_bytes(&f->pool) - out->proxies - out->active - out->lite;
+}
+
 const struct attention_ops attention_lrqk = {
   .name = "lrqk", .size = sizeof(struct lrqk), .init = lrqk_init, .destroy = lrqk_destroy, .mark = lrqk_mark,
   .prefill_begin = lrqk_prefill_begin, .prefill = lrqk_prefill, .prefill_end = lrqk_prefill_end, .cut = lrqk_cut, .state = lrqk_state, .rows = lrqk_rows,
   .adopt = lrqk_adopt, .step = lrqk_step,
   .decode = lrqk_decode, .stats = lrqk_stats, .heads = lrqk_heads, .chosen = lrqk_chosen, .quality = lrqk_quality, .verify = lrqk_verify,
+  .plan = lrqk_plan_parts,
 };

@@ -79,9 +79,18 @@ static enum lrqk_status offload_heads(struct attention *a, uint32_t layer, struc
   return LRQK_OK;
 }
 
+static void offload_plan(const struct attention *a, uint32_t l, double hits, struct attention_plan *out) {
+  const struct offload *f = (const struct offload *)a;
+  (void)hits;
+  out->work = kv_rows_bytes(&f->work[0]) + kv_rows_bytes(&f->work[1]);
+  for (uint32_t i = 0; i < a->core.hp->n_layers; i++)
+    if (!layer_is_windowed(a->core.hp, i)) out->bus += (uint64_t)l * a->core.token_bytes;
+  out->read = out->bus;
+}
+
 const struct attention_ops attention_offload = {
   .name = "offload", .size = sizeof(struct offload), .init = offload_init, .destroy = offload_destroy, .rows = offload_rows, .adopt = offload_adopt,
   .state = offload_state,
   .prefill_begin = offload_prefill_begin, .prefill = offload_prefill, .decode = offload_decode, .stats = offload_stats,
-  .heads = offload_heads,
+  .heads = offload_heads, .plan = offload_plan,
 };

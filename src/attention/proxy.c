@@ -29,6 +29,8 @@ static uint64_t scale_bytes(const struct proxy_shape *s, const struct attn_core 
   return (uint64_t)s->planes * proxy_page_tokens(c, page) * 2;
 }
 
+uint64_t proxy_token_bytes(const struct proxy_shape *s) { return (uint64_t)s->planes * (s->rw * 16 + (s->int8 ? 2 : 0)); }
+
 struct view proxy_rows(const struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, uint32_t page) {
   return (struct view){ p->page[page].buf, p->page[page].offset, row_bytes(s, c, page) };
 }

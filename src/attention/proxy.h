@@ -27,6 +27,7 @@ enum lrqk_status proxy_init(struct proxy *p, const struct proxy_shape *s, const 
 void proxy_destroy(struct proxy *p);
 
 uint32_t proxy_page_tokens(const struct attn_core *c, uint32_t page);   /* tokens that a page has room for, a multiple of 512 */
+uint64_t proxy_token_bytes(const struct proxy_shape *s);                /* of one token, all planes, with its scales */
 struct view proxy_rows(const struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, uint32_t page);
 struct view proxy_scales(const struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, uint32_t page);
 

@@ -59,10 +59,10 @@ static enum lrqk_status open_entry(struct device **out, const struct log *log, c
   struct device_priv *p = mem_alloc(1, sizeof *p);
   enum lrqk_status s = d && p ? LRQK_OK : fail(log, LRQK_MEMORY, "device: out of host memory");
   if (s == LRQK_OK) {
-    *d = (struct device){ .caps = e->caps, .ops = e->ops, .log = log ? *log : (struct log){ 0 }, .priv = p, .stamping = opt->timing,
-                          .at_stage = "", .at_call = "", .at_layer = -1 };
+    *d = (struct device){ .caps = e->caps, .ops = opt->counting ? &device_count : e->ops, .log = log ? *log : (struct log){ 0 }, .priv = p,
+                          .stamping = opt->timing, .counting = opt->counting, .at_stage = "", .at_call = "", .at_layer = -1 };
     s = opt->capture != LRQK_CAPTURE_AUTO && !e->ops->frame
-          ? fail(log, LRQK_USAGE, "%s: only devices of Vulkan can be captured", e->caps.info.name) : e->ops->open(d, e->index, opt);
+          ? fail(log, LRQK_USAGE, "%s: only devices of Vulkan can be captured", e->caps.info.name) : d->ops->open(d, e->index, opt);
   }
   if (s != LRQK_OK) {
     mem_free(p);
@@ -84,10 +84,16 @@ enum lrqk_status device_open(struct device **out, const struct log *log, const s
   TRY(device_entries(&list, &n, log, opt->validate));
   int i = device_match(list, n, opt->select);
   enum lrqk_status s = i < 0 ? no_device(log, list, n, opt->select) : open_entry(out, log, opt, &list[i]);
-  if (s == LRQK_OK && !(opt->select && *opt->select) && list[i].caps.info.type == LRQK_DEVICE_SOFTWARE)
+  if (s == LRQK_OK && !opt->counting && !(opt->select && *opt->select) && list[i].caps.info.type == LRQK_DEVICE_SOFTWARE)
     log_warn(log, "%s is a software driver: no GPU was found, this will be slow", list[i].caps.info.name);
   mem_free(list);
   return s;
+}
+
+enum lrqk_status device_twin(struct device **out, const struct device *d) {
+  TRY(open_entry(out, &d->log, &(struct device_options){ .counting = true }, &(struct device_entry){ .caps = d->caps, .ops = d->ops }));
+  (*out)->forms = d->forms;
+  return LRQK_OK;
 }
 
 void device_close(struct device *d) {
@@ -144,13 +150,13 @@ static enum lrqk_status zero(struct device *d, const struct buffer *b) {
 /* Where device memory is RAM, buffers cost nothing until they are used: what all of them may need has to be there. */
 static enum lrqk_status check_ram(struct device *d, uint64_t size, const char *name) {
   const struct lrqk_memory_info *ram = &d->caps.info.memory[0];
-  if (!d->caps.cpu) return LRQK_OK;
+  if (!d->caps.cpu || d->counting) return LRQK_OK;
   device_memory(d);
   uint64_t placed = d->placed[PLACE_DEVICE] + d->placed[PLACE_HOST] + d->placed[PLACE_STAGING];
   if (!ram->bytes || (size <= ram->free && size <= ram->bytes - (placed < ram->bytes ? placed : ram->bytes))) return LRQK_OK;
   fail(&d->log, LRQK_MEMORY, "buffer \"%s\": %" PRIu64 " bytes of RAM asked, %" PRIu64 " of %" PRIu64 " are free and %" PRIu64
        " bytes belong to other buffers", name, size, ram->free, ram->bytes, placed);
-  log_hint(&d->log, "a shorter context (-c) needs less memory");
+  log_hint(&d->log, "a shorter context (-c) needs less memory; `lrqk plan` says how much");
   return LRQK_MEMORY;
 }
 
@@ -160,9 +166,11 @@ enum lrqk_status buffer_create(struct buffer **out, struct device *d, enum place
   REQUIRE(d, (unsigned)place < N_PLACES, "buffer \"%s\": place %d", name, (int)place);
   REQUIRE(d, size > 0, "buffer \"%s\": no bytes", name);
   uint64_t most = d->caps.info.max_allocation, padded = (size + VIEW_ALIGN - 1) & ~(uint64_t)(VIEW_ALIGN - 1);
-  if (size > most || padded > most)
-    return fail(&d->log, LRQK_MEMORY, "buffer \"%s\": %" PRIu64 " bytes asked, one allocation of %s is at most %" PRIu64, name, size,
-                d->caps.info.name, most);
+  if (size > most || padded > most) {
+    fail(&d->log, LRQK_MEMORY, "buffer \"%s\": %" PRIu64 " bytes asked, one allocation of %s is at most %" PRIu64, name, size, d->caps.info.name, most);
+    log_hint(&d->log, "a shorter context (-c) or fewer active tokens (--active) need smaller buffers");
+    return LRQK_MEMORY;
+  }
   TRY(check_ram(d, padded, name));
   struct buffer *b = mem_fault() ? NULL : mem_alloc(1, sizeof *b);
   if (!b) return fail(&d->log, LRQK_MEMORY, "buffer \"%s\": %" PRIu64 " bytes: out of memory", name, size);
@@ -174,7 +182,7 @@ enum lrqk_status buffer_create(struct buffer **out, struct device *d, enum place
   }
   p->n_buffers++;
   d->placed[place] += b->size;
-  log_debug(&d->log, "buffer \"%s\": %" PRIu64 " bytes", name, b->size);
+  if (!d->counting) log_debug(&d->log, "buffer \"%s\": %" PRIu64 " bytes", name, b->size);
   if (!b->map) s = zero(d, b);
   if (s != LRQK_OK) {
     buffer_destroy(&b);
@@ -231,6 +239,9 @@ static enum lrqk_status need_staging(struct device *d) {
 
 static enum lrqk_status record_copy(struct device *d, struct view dst, struct view src);
 
+/* Whether the host reaches the buffer, on a counting device: would reach it. */
+static bool is_mapped(const struct buffer *b) { return b->dev->counting ? b->place != PLACE_DEVICE || b->dev->caps.mapped : b->map != NULL; }
+
 /* One piece between memory that is not mapped and the staging buffer; either direction. */
 static enum lrqk_status move_piece(struct device *d, struct view dst, struct view src) {
   TRY(record_copy(d, dst, src));
@@ -241,11 +252,12 @@ enum lrqk_status device_write(struct device *d, struct view dst, const void *src
   TRY(check_range(d, &(struct user){ "device_write", "", "destination" }, &dst, 4));
   REQUIRE(d, size <= dst.size, "device_write: %" PRIu64 " bytes into a view of %" PRIu64 " of \"%s\"", size, dst.size, dst.buf->name);
   TRY(drain(d));
+  if (!is_mapped(dst.buf)) TRY(need_staging(d));
+  if (d->counting) return LRQK_OK;
   if (dst.buf->map) {
     memcpy((char *)dst.buf->map + dst.offset, src, size);
     return LRQK_OK;
   }
-  TRY(need_staging(d));
   struct buffer *st = d->priv->staging;
   for (uint64_t at = 0; at < size;) {
     uint64_t n = size - at < st->size ? size - at : st->size;
@@ -260,11 +272,13 @@ enum lrqk_status device_read(struct device *d, void *dst, struct view src, uint6
   TRY(check_range(d, &(struct user){ "device_read", "", "source" }, &src, 4));
   REQUIRE(d, size <= src.size, "device_read: %" PRIu64 " bytes of a view of %" PRIu64 " of \"%s\"", size, src.size, src.buf->name);
   TRY(drain(d));
+  if (!is_mapped(src.buf)) TRY(need_staging(d));
+  if (d->counting) memset(dst, 0, size);
+  if (d->counting) return LRQK_OK;
   if (src.buf->map) {
     memcpy(dst, (const char *)src.buf->map + src.offset, size);
     return LRQK_OK;
   }
-  TRY(need_staging(d));
   struct buffer *st = d->priv->staging;
   for (uint64_t at = 0; at < size;) {
     uint64_t n = size - at < st->size ? size - at : st->size;

@@ -47,6 +47,7 @@ struct device {
   bool stamping;                  /* spans are collected; at first what options.timing says */
   bool serial;                    /* a barrier before every command: nothing overlaps */
   bool decoding;                  /* an allocation now is a bug: debug builds abort, others log it */
+  bool counting;                  /* buffers have sizes but no memory, nothing is written, read (as zeros) or run: see device_twin */
   struct device_priv *priv;       /* device.c's */
   void *backend;                  /* the back end's */
 };
@@ -73,12 +74,14 @@ struct device_options {
   uint64_t max_allocation, max_binding;
   int texel;                      /* 0: as the device likes, 1: texel loads, -1: storage-buffer loads */
   bool separate;                  /* opencl: as if host and device had separate memory */
+  bool counting;                  /* the device is not opened: what is allocated on it is counted and nothing more */
 };
 
 /* Every device of every back end, best first.  *list is the caller's (mem_free). */
 enum lrqk_status device_list(struct lrqk_device_info **list, size_t *n, const struct log *log);
 enum lrqk_status device_open(struct device **out, const struct log *log, const struct device_options *opt);
 void device_close(struct device *d);                       /* NULL is fine; buffers must be gone */
+enum lrqk_status device_twin(struct device **out, const struct device *d);   /* a counting device that is otherwise like d */
 void device_memory(struct device *d);                      /* refreshes caps.info.memory[].free */
 
 /* ---- memory */
@@ -179,5 +182,6 @@ struct device_ops {
 };
 
 extern const struct device_ops device_vulkan, device_opencl, device_host;      /* a back end left out of the build enumerates nothing */
+extern const struct device_ops device_count;               /* of counting devices; enumerates nothing */
 
 #endif

@@ -7,9 +7,11 @@ void pool_init(struct pool *p, struct device *d, enum place place, const char *n
   *p = (struct pool){ .dev = d, .place = place, .name = name, .block_size = block_size < most ? block_size : most };
 }
 
+enum { PARTS = 8 };   /* what is larger than such a part of a block gets a block of its own: the rest of one must not be much */
+
 /* A new block of at least `size`.  Where a whole block cannot be had, what is asked for may still fit. */
 static enum lrqk_status new_block(struct buffer **out, struct pool *p, uint64_t size) {
-  if (size < p->block_size) {
+  if (size <= p->block_size / PARTS) {
     struct log loud = p->dev->log;
     p->dev->log = (struct log){ 0 };
     enum lrqk_status s = buffer_create(out, p->dev, p->place, p->block_size, p->name);

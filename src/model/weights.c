@@ -223,6 +223,7 @@ static enum lrqk_status load_floats(struct loader *l, struct view *out, uint32_t
     l->total += bytes;
     return LRQK_OK;
   }
+  if (l->m->dev->counting) return device_write(l->m->dev, *out, NULL, total * 4);   /* what it allocates counts, too */
   float *file = mem_alloc(total, sizeof *file), *v = mem_alloc(total, sizeof *v);
   enum lrqk_status s = file && v ? LRQK_OK : fail(&l->m->dev->log, LRQK_MEMORY, "no memory for a vector of %llu floats", (unsigned long long)total);
   for (uint32_t i = 0; s == LRQK_OK && i < n; i++) {
@@ -310,6 +311,7 @@ static enum lrqk_status load_part(struct loader *l, const struct repack_type *ty
     l->total += rows * row_bytes;
     return LRQK_OK;
   }
+  if (l->m->dev->counting) return LRQK_OK;
   for (uint32_t g = 0; g < groups; g += step) {
     uint32_t n = groups - g < step ? groups - g : step;
     uint64_t q0 = repack_q_bytes(type, rows, k, g), q1 = repack_q_bytes(type, rows, k, g + n);
@@ -432,11 +434,11 @@ enum lrqk_status model_load(struct model **out, const struct hparams *hp, const 
   if (!m->layers) s = fail(&dev->log, LRQK_MEMORY, "no memory for the list of %u layers", hp->n_layers);
   if (s == LRQK_OK) s = load_all(&l);
   l.measure = false;
-  if (s == LRQK_OK && !dev->caps.mapped) {
+  if (s == LRQK_OK && !dev->caps.mapped && !dev->counting) {
     l.piece = mem_alloc(l.piece_bytes, 1);
     if (!l.piece) s = fail(&dev->log, LRQK_MEMORY, "no memory for %llu bytes to pack weights in", (unsigned long long)l.piece_bytes);
   }
-  if (s == LRQK_OK && hp->features & ROPE_HALVES) {
+  if (s == LRQK_OK && hp->features & ROPE_HALVES && !dev->counting) {
     if (l.turned_bytes < PIECE) l.turned_bytes = PIECE;
     l.turned = mem_alloc(l.turned_bytes, 1);
     if (!l.turned) s = fail(&dev->log, LRQK_MEMORY, "no memory for %llu bytes to turn weights in", (unsigned long long)l.turned_bytes);

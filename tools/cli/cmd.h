@@ -13,6 +13,7 @@ int cmd_eval(struct ui *u, const struct options *o);
 int cmd_bench(struct ui *u, const struct options *o);
 int cmd_profile(struct ui *u, const struct options *o);
 int cmd_profile_diff(struct ui *u, const struct options *o);
+int cmd_plan(struct ui *u, const struct options *o);
 int cmd_inspect(struct ui *u, const struct options *o);
 int cmd_devices(struct ui *u, const struct options *o);
 

@@ -284,7 +284,8 @@ static int tokens(struct bench *b) {
 
 static int open_engine(struct bench *b) {
   struct lrqk_engine_options opt = {.device = b->o->device, .form = b->o->form, .progress = ui_progress, .progress_ud = b->u,
-                                    .n_layers = (uint32_t)b->o->layers, .timing = b->o->kernels != NULL};
+                                    .n_layers = (uint32_t)b->o->layers, .timing = b->o->kernels != NULL,
+                                    .vram = (uint64_t)b->o->vram};
   int code = (int)lrqk_engine_open(&b->w.engine, b->w.model, &opt);
   ui_clear(b->u);
   return !code && b->o->kernels ? (int)lrqk_engine_ceilings(b->w.engine, &b->ceilings) : code;

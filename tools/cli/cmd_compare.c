@@ -222,8 +222,7 @@ static int prepare(struct compare *c) {
   c->row = malloc((size_t)c->w.info.n_vocab * sizeof *c->row);
   if (!c->row) return ui_fail(c->u, LRQK_MEMORY, "out of memory for %u logits", c->w.info.n_vocab);
   code = open_file(c);
-  c->w.form = c->o->form;
-  return code ? code : work_engine(c->u, &c->w, c->o->device);
+  return code ? code : work_engine(c->u, &c->w, c->o);
 }
 
 int cmd_compare(struct ui *u, const struct options *o) {

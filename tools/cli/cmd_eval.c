@@ -283,8 +283,7 @@ static int ask(struct eval *e, size_t j, size_t policy) {
 }
 
 static int run_sample(struct eval *e) {
-  e->w.form = e->o->form;
-  int code = e->w.engine ? 0 : work_engine(e->u, &e->w, e->o->device);
+  int code = e->w.engine ? 0 : work_engine(e->u, &e->w, e->o);
   if (!code) code = encode_sample(e);
   e->u->label = "text";
   if (!code) code = lend(e, &e->text, NULL, e->turn[0].id, e->shared);

@@ -117,8 +117,7 @@ int cmd_logits(struct ui *u, const struct options *o) {
   if (!code) {
     uint64_t ctx = o->ctx > 0 ? (uint64_t)o->ctx : o->ctx == 0 || n > w.info.n_ctx ? w.info.n_ctx : n;
     if (n > ctx) code = ui_fail(u, LRQK_PROMPT, "the prompt has %zu tokens, the context %llu", n, (unsigned long long)ctx);
-    w.form = o->form;
-    if (!code) code = work_engine(u, &w, o->device);
+    if (!code) code = work_engine(u, &w, o);
     if (!code) code = work_session(u, &w, &cache, (uint32_t)ctx);
   }
   if (!code) {

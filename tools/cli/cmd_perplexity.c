@@ -54,8 +54,7 @@ static int evaluate(struct ui *u, const struct options *o, struct work *w, const
     return ui_fail(u, LRQK_USAGE, "the text has %zu tokens, a chunk needs %lld", n, (long long)o->ctx);
   bool bos;
   int code = work_adds_bos(w, &bos);
-  w->form = o->form;
-  if (!code) code = work_engine(u, w, o->device);
+  if (!code) code = work_engine(u, w, o);
   struct score s = {.n = ctx, .first = ctx / 2, .n_vocab = w->info.n_vocab};
   char label[64];
   for (uint64_t c = 0; c < chunks && !code; c++) {

@@ -191,7 +191,7 @@ static int prepare(struct profiler *p) {
   if (!code) code = tokens(p);
   if (code) return code;
   struct lrqk_engine_options opt = {.capture = rgp ? LRQK_CAPTURE_RGP : labels ? LRQK_CAPTURE_LABELS : LRQK_CAPTURE_AUTO, .device = o->device,
-                                    .form = o->form, .progress = ui_progress, .progress_ud = p->u, .timing = true};
+                                    .form = o->form, .progress = ui_progress, .progress_ud = p->u, .timing = true, .vram = (uint64_t)o->vram};
   code = (int)lrqk_engine_open(&p->w.engine, p->w.model, &opt);
   ui_clear(p->u);
   if (!code) code = (int)lrqk_engine_ceilings(p->w.engine, &p->head.ceilings);

@@ -11,6 +11,8 @@
 #include "input.h"
 #include "work.h"
 
+enum { LEAST_ANSWER = 128 };   /* tokens that a context keeps for an answer of any length */
+
 struct run {
   struct ui *u;
   const struct options *o;
@@ -35,6 +37,7 @@ struct run {
   char last;                 /* byte on standard output */
   const char *finish;        /* "eos", "length", "interrupt" */
   double load_s, prefill_s, decode_s, first_s;
+  struct lrqk_plan plan;
   struct lrqk_cache_stats stats;
 };
 
@@ -114,10 +117,18 @@ static int fit(struct run *r) {
     else ui_hint(r->u, "--truncate cuts the beginning of the prompt");
     return code;
   }
-  /* a prompt that fills the context still has the logits of one token */
-  uint64_t left = want > r->n_ids ? want - r->n_ids : 1;
-  r->limit = o->predict >= 0 && (uint64_t)o->predict < left ? (uint64_t)o->predict : left;
   return 0;
+}
+
+/* Into the memory that there is.  A saved session goes on with its own options; an answer of a given length has its room. */
+static int fit_memory(struct run *r) {
+  const struct options *o = r->o;
+  uint64_t least = r->n_ids + (o->predict >= 0 ? (uint64_t)o->predict : LEAST_ANSWER);
+  int code = work_fit(r->u, &r->w, o, r->saved.n_tokens ? LRQK_KEEP_ALL : 0, least < r->n_ctx ? (uint32_t)least : r->n_ctx, &r->cache, &r->n_ctx, &r->plan);
+  /* a prompt that fills the context still has the logits of one token */
+  uint64_t left = r->n_ctx > r->n_ids ? r->n_ctx - r->n_ids : 1;
+  r->limit = o->predict >= 0 && (uint64_t)o->predict < left ? (uint64_t)o->predict : left;
+  return code;
 }
 
 static int prepare(struct run *r) {
@@ -143,7 +154,8 @@ static int prepare(struct run *r) {
   if (!code && r->resumes) r->n_ids = r->saved.n_tokens;
   else if (!code) code = tokenize(r);
   if (!code && !r->n_ids) code = ui_fail(r->u, LRQK_USAGE, "the prompt is empty");
-  return code ? code : fit(r);
+  if (!code) code = fit(r);
+  return code ? code : fit_memory(r);
 }
 
 /* ---- the answer --------------------------------------------------------------------------------------------- */
@@ -288,6 +300,18 @@ static void closing_line(struct run *r) {
           human_bytes(c->host_bytes, host), hit);
 }
 
+static void memory_json(struct run *r, struct text *t) {
+  struct lrqk_memory m = {0};
+  if (r->w.engine) lrqk_engine_memory(r->w.engine, &m);
+  json_key(t, "memory");
+  json_open(t, '{');
+  json_field_string(t, "given_up", r->plan.given_up);
+  json_field_uint(t, "device_bytes", m.device);
+  json_field_uint(t, "host_bytes", m.host);
+  json_field_uint(t, "staging_bytes", m.staging);
+  json_close(t, '}');
+}
+
 static int print_json(struct run *r) {
   const struct lrqk_cache_stats *c = &r->stats;
   struct text t = {0};
@@ -317,6 +341,7 @@ static int print_json(struct run *r) {
   json_field_num(&t, "hit_rate", hit_rate(c));
   json_field_num(&t, "bus_bytes_per_token", bus_per_token(c));
   json_close(&t, '}');
+  memory_json(r, &t);
   json_close(&t, '}');
   return out_json(r->u, &t);
 }
@@ -339,8 +364,7 @@ int cmd_run(struct ui *u, const struct options *o) {
   struct run r = {.u = u, .o = o, .finish = "length"};
   int code = prepare(&r);
   if (!code) {
-    r.w.form = o->form;
-    code = work_engine(u, &r.w, o->device);
+    code = work_engine(u, &r.w, o);
     double t = ui_now();
     if (!code) code = work_session(u, &r.w, &r.cache, r.n_ctx);
     r.load_s += r.w.load_s + ui_now() - t;

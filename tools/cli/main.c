@@ -62,6 +62,14 @@ const struct command commands[] = {
    "  lrqk profile -m model.gguf -f book.txt --json > before.json\n"
    "  lrqk profile -m model.gguf -f book.txt --json > after.json     (another build, policy or device)\n"
    "  lrqk profile diff before.json after.json", cmd_profile_diff},
+  {"plan", CMD_PLAN, "count the memory and the traffic of a model and context before anything is loaded", "-m MODEL [-c N] [--vram SIZE] [FLAGS]",
+   "Bytes on the device, in host memory and over the bus, as `lrqk run` then allocates and moves them; only metadata of the\n"
+   "file is read. Where the budget is too small, options that were not given are lowered, in this order, until it is enough:\n"
+   "dense layers to none, proxies from fp16 to int8, active tokens by halves down to 256, the rank by halves down to an eighth\n"
+   "of the head size, the context. What cannot fit is an error that says what would.\n"
+   "\n"
+   "  lrqk plan -m model.gguf -c 128K --vram 8G\n"
+   "  lrqk plan -m model.gguf -c 32K --attention full --bandwidth 448 --bus-bandwidth 24", cmd_plan},
   {"inspect", CMD_INSPECT, "show what is in a model file", "MODEL [FLAGS]", NULL, cmd_inspect},
   {"devices", CMD_DEVICES, "list the devices", "[-v] [--measure] [--json]",
    "In the order in which they are preferred; --device takes the number, or a part of the name.", cmd_devices},

@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum type { FLAG, STRING, OPTIONAL, COUNT, REAL, CACHE, CACHE_FLAG };
+enum type { FLAG, STRING, OPTIONAL, COUNT, SIZE, REAL, CACHE, CACHE_FLAG };
 
 #define AT(field) offsetof(struct options, field)
 #define TEXTS (CMD_RUN | CMD_TOKENIZE | CMD_LOGITS)
-#define CACHED (CMD_RUN | CMD_LOGITS | CMD_PERPLEXITY | CMD_PROFILE)
+#define CACHED (CMD_RUN | CMD_LOGITS | CMD_PERPLEXITY | CMD_PROFILE | CMD_PLAN)
 #define DEVICED (CACHED | CMD_COMPARE | CMD_EVAL | CMD_BENCH)
 
 /* One row is one flag of the commands in `cmds`; a name may stand twice with different commands.  Rows that `run` has
@@ -65,6 +65,7 @@ static const struct option {
   {"ctx-size", NULL, "c", COUNT, AT(ctx), 0, UINT32_MAX, "N", "what is needed",
    "context in tokens, 0: the model's; K and M work: 32K", CMD_RUN | CMD_LOGITS},
   {"ctx-size", NULL, "c", COUNT, AT(ctx), 4, UINT32_MAX, "N", "512", "tokens of a chunk", CMD_PERPLEXITY},
+  {"ctx-size", NULL, "c", COUNT, AT(ctx), 0, UINT32_MAX, "N", "the model's", "context in tokens; K and M work: 32K", CMD_PLAN},
   {"chunks", NULL, NULL, COUNT, AT(chunks), 1, INT32_MAX, "N", "all", "chunks to evaluate", CMD_PERPLEXITY},
   {"prefill", NULL, NULL, COUNT, AT(prefill), 1, UINT32_MAX, "N", "1024", "tokens to read before the measured steps", CMD_COMPARE},
   {"decode", NULL, NULL, COUNT, AT(decode), 1, UINT32_MAX, "N", "128", "steps to measure, fed with the true next tokens", CMD_COMPARE},
@@ -132,6 +133,13 @@ static const struct option {
    "there are such, or a list matvec=tile,matmul=clblast; auto: by device, or measured", DEVICED},
   {"measure", NULL, NULL, FLAG, AT(measure), 0, 0, NULL, NULL,
    "time the forms of kernels on each device and keep the times; `--form auto` goes by them", CMD_DEVICES},
+  {"vram", NULL, NULL, SIZE, AT(vram), 0, 0, "SIZE", "what is free",
+   "device memory to use: bytes, or with K, M, G, T (KiB, MiB...); options that\nwere not given are lowered until it is enough", CMD_RUN | CMD_PLAN},
+  {"vram", NULL, NULL, SIZE, AT(vram), 0, 0, "SIZE", "all", "device memory to use: bytes, or with K, M, G, T (KiB, MiB...)",
+   DEVICED & ~(CMD_RUN | CMD_PLAN)},
+  {"bandwidth", NULL, NULL, REAL, AT(bandwidth), 1e-3, 1e6, "GB/s", NULL, "of the device's memory, for the roof of tokens/s", CMD_PLAN},
+  {"bus-bandwidth", NULL, NULL, REAL, AT(bus), 1e-3, 1e6, "GB/s", NULL, "of the bus between host and device", CMD_PLAN},
+  {"hit-rate", NULL, NULL, REAL, AT(hit_rate), 0, 1, "P", "0.7", "part of the chosen rows that is on the device already", CMD_PLAN},
   {"top", NULL, NULL, COUNT, AT(top), 1, INT32_MAX, "N", NULL, "only the N largest logits", CMD_LOGITS},
   {"raw", NULL, NULL, FLAG, AT(raw), 0, 0, NULL, NULL, "the prompt as it is, without the model's chat template", CMD_RUN},
   {"special", NULL, NULL, FLAG, AT(special), 0, 0, NULL, NULL,
@@ -266,6 +274,24 @@ bool number_parse(const char *text, int64_t *out) {
   return true;
 }
 
+/* Bytes: a number, perhaps with a point, and K, M, G or T (1024 of the one before), which iB may follow. */
+static bool size_parse(const char *text, int64_t *out) {
+  static const char units[] = "KMGT";
+  size_t digits = strspn(text, "0123456789"), n = digits;
+  if (!digits) return false;
+  if (text[n] == '.') n += 1 + strspn(text + n + 1, "0123456789");
+  const char *unit = text[n] ? strchr(units, toupper((unsigned char)text[n])) : NULL, *rest = text + n + (unit != NULL);
+  int shift = unit ? 10 * (int)(unit - units + 1) : 0;
+  if (*rest && !(unit && (!strcmp(rest, "iB") || !strcmp(rest, "ib"))) && strcmp(rest, "B")) return false;
+  if (text[digits] == '.' && (n == digits + 1 || !unit)) return false;
+  errno = 0;
+  unsigned long long whole = strtoull(text, NULL, 10);
+  if (errno || whole > (unsigned long long)INT64_MAX >> shift) return false;
+  double part = text[digits] == '.' ? strtod(text + digits, NULL) : 0;
+  *out = (int64_t)(whole << shift) + (int64_t)(part * (double)(1ull << shift));
+  return *out > 0;
+}
+
 static bool real_parse(const char *text, double *out) {
   if (!isdigit((unsigned char)text[*text == '-']) && *text != '.') return false;
   if (text[strcspn(text, "xX")]) return false;
@@ -288,6 +314,10 @@ static int set_value(struct options *o, const struct option *p, const char *labe
       if ((double)n < p->min || (double)n > p->max)
         return ui_fail(u, LRQK_USAGE, "%s: %s is out of range, expected %.0f to %.0f", label, text, p->min, p->max);
       *(int64_t *)(void *)field = n;
+      return 0;
+    case SIZE:
+      if (!size_parse(text, (int64_t *)(void *)field))
+        return ui_fail(u, LRQK_USAGE, "%s: \"%s\" is no number of bytes, expected such as 8G, 1.5GiB or 900000000", label, text);
       return 0;
     case REAL:
       if (!real_parse(text, &x)) return ui_fail(u, LRQK_USAGE, "%s: \"%s\" is not a number", label, text);
@@ -390,6 +420,7 @@ static void set_defaults(struct options *o, const struct command *c) {
                         .depth = "0",
                         .fill = "prefill",
                         .output = "table",
+                        .hit_rate = 0.7,
                         .temp = (double)s.temperature,
                         .top_p = (double)s.top_p,
                         .min_p = (double)s.min_p,

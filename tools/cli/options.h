@@ -12,7 +12,7 @@
 
 enum {
   CMD_RUN = 1, CMD_TOKENIZE = 2, CMD_LOGITS = 4, CMD_PERPLEXITY = 8, CMD_COMPARE = 16, CMD_INSPECT = 32, CMD_DEVICES = 64,
-  CMD_EVAL = 128, CMD_BENCH = 256, CMD_PROFILE = 512, CMD_DIFF = 1024, CMD_ALL = 2047
+  CMD_EVAL = 128, CMD_BENCH = 256, CMD_PROFILE = 512, CMD_DIFF = 1024, CMD_PLAN = 2048, CMD_ALL = 4095
 };
 
 struct options;
@@ -36,8 +36,8 @@ struct options {
   const char *output, *trace, *html, *capture, *kernels, *before, *after;
   const char *form;
   bool measure;
-  int64_t predict, ctx, top_k, repeat_last, seed, top, chunks, prefill, decode, samples, depths, reps, layers, every, quality;
-  double temp, top_p, min_p, repeat_penalty, threshold;
+  int64_t predict, ctx, top_k, repeat_last, seed, top, chunks, prefill, decode, samples, depths, reps, layers, every, quality, vram;
+  double temp, top_p, min_p, repeat_penalty, threshold, bandwidth, bus, hit_rate;
   bool json, ignore_eos, special, raw, truncate, no_bos, to_text, verbose, debug, quiet, print, serial, by_layer, by_head, csv, folded;
   /* the options that lrqk_cache_set knows, in the order given; number suffixes are resolved */
   struct { const char *key; char value[64]; } cache[MAX_CACHE_OPTIONS];

@@ -18,8 +18,8 @@ int work_model(struct ui *u, struct work *w, const char *path, enum part part) {
   return ui_interrupted() ? LRQK_INTERRUPTED : 0;
 }
 
-int work_engine(struct ui *u, struct work *w, const char *device) {
-  struct lrqk_engine_options opt = {.device = device, .form = w->form, .progress = ui_progress, .progress_ud = u};
+int work_engine(struct ui *u, struct work *w, const struct options *o) {
+  struct lrqk_engine_options opt = {.device = o->device, .form = o->form, .progress = ui_progress, .progress_ud = u, .vram = (uint64_t)o->vram};
   double t = ui_now();
   enum lrqk_status s = lrqk_engine_open(&w->engine, w->model, &opt);
   w->load_s = ui_now() - t;
@@ -28,6 +28,34 @@ int work_engine(struct ui *u, struct work *w, const char *device) {
   struct lrqk_device_info d;
   lrqk_engine_device(w->engine, &d);
   ui_info(u, "device %d: %s %s (%s), loaded in %.2f s", d.index, d.backend, d.name, d.driver, w->load_s);
+  return ui_interrupted() ? LRQK_INTERRUPTED : 0;
+}
+
+/* What the command line says about options that a fit would change. */
+static unsigned kept(const struct options *o) {
+  static const struct { const char *key; unsigned bits; } keys[] = {
+    {"dense-layers", LRQK_KEEP_DENSE}, {"proxy-type", LRQK_KEEP_PROXY_TYPE}, {"active", LRQK_KEEP_ACTIVE}, {"rank", LRQK_KEEP_RANK},
+    {"preset", LRQK_KEEP_ALL & ~LRQK_KEEP_CTX},
+  };
+  unsigned bits = o->ctx > 0 ? LRQK_KEEP_CTX : 0;
+  for (size_t i = 0; i < o->n_cache; i++)
+    for (size_t j = 0; j < sizeof keys / sizeof *keys; j++)
+      if (!strcmp(o->cache[i].key, keys[j].key)) bits |= keys[j].bits;
+  return bits;
+}
+
+int work_fit(struct ui *u, const struct work *w, const struct options *o, unsigned keep, uint32_t least_ctx, struct lrqk_cache_options *cache,
+             uint32_t *n_ctx, struct lrqk_plan *plan) {
+  const struct lrqk_plan_options opt = {.engine = {.device = o->device, .form = o->form, .vram = (uint64_t)o->vram}, .session = {.cache = *cache, .n_ctx = *n_ctx},
+                                        .keep = keep | kept(o), .least_ctx = least_ctx, .hit_rate = o->hit_rate};
+  enum lrqk_status s = lrqk_plan_make(plan, w->model, &opt);
+  if (s) return (int)s;
+  if (*plan->given_up) {
+    char budget[24];
+    ui_note(u, "to fit into %s: %s", human_bytes(plan->budget, budget), plan->given_up);
+  }
+  *cache = plan->cache;
+  *n_ctx = plan->n_ctx;
   return ui_interrupted() ? LRQK_INTERRUPTED : 0;
 }
 

@@ -8,14 +8,16 @@ struct work {
   lrqk_model *model;
   lrqk_engine *engine;
   lrqk_session *session;
-  const char *form;              /* --form, for work_engine */
   struct lrqk_model_info info;   /* of model */
   double load_s;                 /* work_engine took */
 };
 
 enum part { WHOLE, VOCABULARY, DIRECTORY };   /* what of a model file must be sound */
 int work_model(struct ui *u, struct work *w, const char *path, enum part part);
-int work_engine(struct ui *u, struct work *w, const char *device);
+int work_engine(struct ui *u, struct work *w, const struct options *o);   /* --device, --form, --vram */
+/* Plans cache and *n_ctx for the device and --vram, and changes what was not asked for so that they fit; says so on a line. */
+int work_fit(struct ui *u, const struct work *w, const struct options *o, unsigned keep, uint32_t least_ctx, struct lrqk_cache_options *cache,
+             uint32_t *n_ctx, struct lrqk_plan *plan);
 int work_session(struct ui *u, struct work *w, const struct lrqk_cache_options *cache, uint32_t n_ctx);   /* closes an open one */
 /* Loads the session saved at path into w->session, and keeps of it what the n ids begin with (NULL: all), but never all ids
  * without the logits of the last; *reused says how much that is. */

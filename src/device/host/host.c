@@ -59,7 +59,11 @@ static void host_memory(struct device *d) { ram_bytes(&d->caps.info.memory[0].by
 
 static enum lrqk_status host_buffer_create(struct buffer *b) {
   b->map = mem_alloc(1, b->size);
-  return b->map ? LRQK_OK : fail(&b->dev->log, LRQK_MEMORY, "buffer \"%s\": %" PRIu64 " bytes of RAM cannot be had", b->name, b->size);
+  if (b->map) return LRQK_OK;
+  host_memory(b->dev);
+  fail(&b->dev->log, LRQK_MEMORY, "buffer \"%s\": %" PRIu64 " bytes of RAM asked, %" PRIu64 " are free", b->name, b->size, b->dev->caps.info.memory[0].free);
+  log_hint(&b->dev->log, "a shorter context (-c) needs less memory");
+  return LRQK_MEMORY;
 }
 
 static void host_buffer_destroy(struct buffer *b) { mem_free(b->map); }
