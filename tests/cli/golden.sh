@@ -17,7 +17,8 @@ for v in $(env | sed -n 's/^\(LRQK_[A-Z_]*\)=.*/\1/p'); do unset "$v"; done
 normal() {
   sed -e "s#$M#MODEL#g" -e "s#$tmp#TMP#g" \
     -e 's/\("[a-z_]*_\(ms\|ms_per_token\|per_s\)": \)[0-9.e+nul-]*/\1TIME/g' -e 's/"seed": [0-9]*/"seed": SEED/' \
-    -e 's/\("[a-z_]*_bytes": \)[0-9]*/\1SIZE/g' -e 's/[0-9.]* [KMG]iB/SIZE/g' -e 's/[0-9.]* s\b/TIME s/g' \
+    -e 's/\("[a-z_]*_bytes": \)[0-9]*/\1SIZE/g' -e 's/[0-9.]* [KMG]iB/SIZE/g' \
+    -e 's/  *SIZE  [0-9]*$/  SIZE/' -e 's/[0-9]* bytes of\( device memory\| memory, which\)/SIZE bytes of\1/' -e 's/\(budget is\|at least\) [0-9]\{5,\}/\1 SIZE/' -e 's/([0-9]* of them/(SIZE of them/' -e 's/[0-9.]* s\b/TIME s/g' \
     -e 's/[0-9.-]* tokens\/s/RATE tokens\/s/g' -e '/warning: .*software/d'
 }
 

@@ -81,6 +81,29 @@ if [ -c /dev/full ]; then
   expect full-disk 1
 fi
 
+# ---- plan: what it says is what run allocates, and a byte less is refused
+try plan plan -m "$M" -c 2048 --device host --vram 4G
+try plan-json plan -m "$M" -c 2048 --device host --vram 4G --attention offload --bandwidth 100 --bus-bandwidth 10 --json
+keep='--active 256 --lite 16 --rank 16 --dense-layers 0 --proxy-type int8 -c 512'
+bytes() { sed -n 's/.*"device_bytes": \([0-9]*\).*"host_bytes": \([0-9]*\).*"staging_bytes": \([0-9]*\).*/\1 \2 \3/p' "$1"; }
+"$lrqk" plan -m "$M" $keep --json >"$tmp/out" 2>"$tmp/err"
+planned=$(bytes "$tmp/out")
+need=${planned%% *}
+"$lrqk" run -m "$M" -p hello -n 2 $keep --vram "$need" --json </dev/null >"$tmp/out" 2>"$tmp/err"
+code=$?
+expect plan-enough 0
+[ "$planned" = "$(bytes "$tmp/out")" ] || code=1000
+expect plan-equal 0
+try plan-short run -m "$M" -p hello -n 2 $keep --vram $((need - 1))
+try plan-refused compare -m "$M" -f "$here/golden.sh" --prefill 100 --decode 4 --vram "$need"
+try plan-weights perplexity -m "$M" -f "$here/golden.sh" -c 32 --vram 50M --json
+for form in '' --json; do
+  "$lrqk" plan -m "$M" --device host --vram $((need - 1)) $form >"$tmp/out" 2>"$tmp/err"
+  code=$?
+  grep -q 'given.up.*dense-layers 0 -> none, active 2048 -> 256, ctx-size 8192 -> ' "$tmp/out" || code=1000
+  expect plan-fit 0
+done
+
 # ---- eval: chosen tokens hold the number, sinks and a window alone do not; what --out has is not run again
 filler=$here/../../tools/sample/war_and_peace.txt
 try eval-beyond eval needle -m "$M" -f "$filler" --length 9000

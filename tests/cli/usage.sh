@@ -77,6 +77,14 @@ cmp -s "$tmp/one" "$tmp/two"
 code=$?
 expect eval-seeds 1
 
+try vram-word plan -m x --vram lots
+try vram-none plan -m x --vram 0
+try vram-unit run -m x -p y --vram 8X
+try vram-point bench -m x --vram 1.5
+try vram-negative compare -m x -f y --vram -1
+try vram-huge plan -m x --vram 99999999T
+try hit-rate plan -m x --hit-rate 2
+
 LRQK_TEMP=hot
 export LRQK_TEMP
 try env-bad run -m x -p y

@@ -15,7 +15,7 @@ struct plan {
 };
 
 static const struct { const char *name, *text; size_t at; } parts[] = {
-#define PART(f, text) {#f, text, offsetof(struct lrqk_plan, f)}
+#define PART(f, text) {#f "_bytes", text, offsetof(struct lrqk_plan, f)}
   PART(weights, "weights"), PART(dense, "KV of layers that keep all of it"), PART(windows, "KV of sliding windows"), PART(proxies, "proxies"),
   PART(active, "active rows"), PART(lite, "newest (lite) rows"), PART(maps, "maps and sums"), PART(work, "KV of the layer at work"),
   PART(scratch, "activations and scratch"),
@@ -89,7 +89,7 @@ static void as_json(const struct plan *x, struct text *t) {
   json_field_num(t, "device_gb_per_s", x->o->bandwidth > 0 ? x->o->bandwidth : NAN);
   json_field_num(t, "bus_gb_per_s", x->o->bus > 0 ? x->o->bus : NAN);
   json_field_num(t, "tokens_per_s", x->after);
-  json_field_num(t, "tokens_per_s_overlapped", x->overlapped);
+  json_field_num(t, "overlapped_tokens_per_s", x->overlapped);
   json_close(t, '}');
   json_close(t, '}');
   text_add(t, "\n", 1);

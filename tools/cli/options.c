@@ -134,8 +134,8 @@ static const struct option {
   {"measure", NULL, NULL, FLAG, AT(measure), 0, 0, NULL, NULL,
    "time the forms of kernels on each device and keep the times; `--form auto` goes by them", CMD_DEVICES},
   {"vram", NULL, NULL, SIZE, AT(vram), 0, 0, "SIZE", "what is free",
-   "device memory to use: bytes, or with K, M, G, T (KiB, MiB...); options that\nwere not given are lowered until it is enough", CMD_RUN | CMD_PLAN},
-  {"vram", NULL, NULL, SIZE, AT(vram), 0, 0, "SIZE", "all", "device memory to use: bytes, or with K, M, G, T (KiB, MiB...)",
+   "device memory to use, such as 8G or 900M; what was not asked for\notherwise is lowered until that is enough, see `lrqk help plan`", CMD_RUN | CMD_PLAN},
+  {"vram", NULL, NULL, SIZE, AT(vram), 0, 0, "SIZE", "all", "device memory to use, such as 8G or 900M",
    DEVICED & ~(CMD_RUN | CMD_PLAN)},
   {"bandwidth", NULL, NULL, REAL, AT(bandwidth), 1e-3, 1e6, "GB/s", NULL, "of the device's memory, for the roof of tokens/s", CMD_PLAN},
   {"bus-bandwidth", NULL, NULL, REAL, AT(bus), 1e-3, 1e6, "GB/s", NULL, "of the bus between host and device", CMD_PLAN},
@@ -317,7 +317,7 @@ static int set_value(struct options *o, const struct option *p, const char *labe
       return 0;
     case SIZE:
       if (!size_parse(text, (int64_t *)(void *)field))
-        return ui_fail(u, LRQK_USAGE, "%s: \"%s\" is no number of bytes, expected such as 8G, 1.5GiB or 900000000", label, text);
+        return ui_fail(u, LRQK_USAGE, "%s: \"%s\" is no number of bytes, expected such as 8G, 1.5G or 900M", label, text);
       return 0;
     case REAL:
       if (!real_parse(text, &x)) return ui_fail(u, LRQK_USAGE, "%s: \"%s\" is not a number", label, text);
