@@ -459,6 +459,7 @@ static void layer_plan(const struct lrqk *f, const struct lrqk_layer *ly, uint32
   /* the new row; misses, where nothing is scored the one row that leaves the ring; what the CPU makes for paper */
   out->bus += f->base.core.token_bytes + (uint64_t)(s->lists * (scored ? (double)chosen * (1 - hits) : chosen > 0) * (double)row + 0.5);
   if (scored) out->bus += paper_step_bytes(&f->papers);
+  if (f->grams.sums) out->bus += 2 * gram_row_bytes(&f->grams);   /* written now, read when GRAM_PENDING are summed: a mean */
 }
 
 static void lrqk_plan_parts(const struct attention *a, uint32_t l, double hits, struct attention_plan *out) {
