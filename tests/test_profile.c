@@ -70,6 +70,11 @@ static void decode(int n) {
   for (int i = 0; i < n; i++) ck_assert_int_eq(lrqk_session_decode(session, 7 * i % VOCAB), LRQK_OK);
 }
 
+static void profile_whole(void) {
+  const struct lrqk_profile_options o = { .fn = keep, .every = EVERY, .whole = true };
+  ck_assert_int_eq(lrqk_session_profile(session, &o), LRQK_OK);
+}
+
 static void profile(bool serial) {
   const struct lrqk_profile_options o = { .fn = keep, .every = EVERY, .serial = serial };
   ck_assert_int_eq(lrqk_session_profile(session, &o), LRQK_OK);
@@ -142,6 +147,32 @@ START_TEST(prefill_and_serial) {
   check_call(0);
   ck_assert_uint_gt(count(0, "ATTN_QK"), 0);
   for (size_t i = 0; i < events.n; i++) ck_assert_int_eq(events.event[i].phase, LRQK_PHASE_PREFILL);
+  close_session();
+}
+END_TEST
+
+/* One slice a submit; then kernels again, and both tell of the same tokens. */
+START_TEST(whole_submits) {
+  open_session(devices[_i], true);
+  profile_whole();
+  prefill();
+  decode(1);
+  size_t submits = count(0, "submit"), commands;
+  check_call(0);
+  check_call(PROMPT);
+  ck_assert_uint_ge(submits, 3);   /* a layer each, at least */
+  ck_assert_uint_eq(submits, count(0, NULL));
+  ck_assert_uint_eq(count(PROMPT, "submit"), 1);
+  ck_assert_uint_eq(count(PROMPT, NULL), 1);
+  for (size_t i = 0; i < events.n; i++) ck_assert(events.event[i].host || (events.event[i].layer < 0 && !events.event[i].device_bytes));
+  profile(false);
+  decode(1);
+  commands = count(PROMPT + 1, NULL);
+  ck_assert_uint_gt(commands, 10);
+  ck_assert_uint_eq(count(PROMPT + 1, "submit"), 0);
+  profile_whole();
+  decode(1);
+  ck_assert_uint_eq(count(PROMPT + 2, "submit"), 1);
   close_session();
 }
 END_TEST
@@ -464,6 +495,7 @@ int main(void) {
   devices[n++] = "host";
   tcase_add_loop_test(t, every_command_has_one_slice, 0, n);
   tcase_add_loop_test(t, prefill_and_serial, 0, n);
+  tcase_add_loop_test(t, whole_submits, 0, n);
   tcase_add_loop_test(t, bus_bytes_are_the_sessions, 0, n);
   tcase_add_loop_test(t, heads_add_up, 0, n);
   tcase_add_loop_test(t, figures_of_kernels, 0, n);

@@ -462,6 +462,7 @@ struct lrqk_profile_options {
   void *ud;
   uint32_t every;                 /* prefills, the first decoded token and every so manieth after it are timed; 0: 8 */
   bool serial;                    /* nothing overlaps: a barrier after each command.  Another program than without it */
+  bool whole;                     /* one event for each submit instead ("submit", no bytes, no flops), which costs next to nothing */
 };
 /* Profiles the session from now on; opt NULL: no longer.  LRQK_USAGE unless the engine was opened with `timing` on a device
  * that has timestamps. */

@@ -46,6 +46,7 @@ struct device {
   int64_t at_token;
   bool stamping;                  /* spans are collected; at first what options.timing says */
   bool serial;                    /* a barrier before every command: nothing overlaps */
+  bool whole;                     /* spans are those of submits, not of commands; changes only while nothing is recorded */
   bool decoding;                  /* an allocation now is a bug: debug builds abort, others log it */
   bool counting;                  /* buffers have sizes but no memory, nothing is written, read (as zeros) or run: see device_twin */
   struct device_priv *priv;       /* device.c's */
@@ -133,7 +134,7 @@ enum lrqk_status device_submit(struct device *d, uint64_t *ticket);            /
 enum lrqk_status device_wait(struct device *d, uint64_t ticket);               /* 0: everything submitted */
 void device_frame(struct device *d, bool begin);               /* the borders of a token, for tools that know frames */
 
-/* ---- timing: one span per dispatch, copy and fill of the submits since the last call (options.timing) */
+/* ---- timing: one span per dispatch, copy and fill (whole: per submit, "submit") of the submits since the last call (options.timing) */
 
 struct span { const char *name; uint64_t begin_ns, end_ns; };                  /* device clock */
 size_t device_spans(struct device *d, struct span *out, size_t cap);           /* after device_wait; clears the list */

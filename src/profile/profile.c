@@ -89,10 +89,16 @@ static void count_bytes(struct item *it, const struct command *c, const struct c
 static void on_command(void *ud, const struct command *c) {
   struct profile *p = ud;
   const struct device *d = p->dev;
+  if (p->opt.whole && p->n > p->first) return;   /* its submit has an item */
   struct item *list = grown(p, p->item, p->n, &p->cap, sizeof *list);
   if (!list) return;
   p->item = list;
   if (p->n == p->first) p->recorded = clock_ns();
+  if (p->opt.whole) {
+    list[p->n++] = (struct item){ .e = { .phase = p->phase, .name = "submit", .stage = "submit", .layer = -1, .token = p->token,
+                                         .submission = p->submission } };
+    return;
+  }
   struct item *it = &p->item[p->n++];
   *it = (struct item){ .e = { .phase = p->phase, .name = c->name, .stage = stage_of(d, c), .layer = d->at_layer, .token = p->token,
                               .submission = p->submission } };
@@ -229,6 +235,7 @@ enum lrqk_status profile_begin(struct profile *p, enum lrqk_phase phase, uint64_
   d->watch = &p->watch;
   d->stamping = true;
   d->serial = p->opt.serial;
+  d->whole = p->opt.whole;
   p->compared = device_clocks(d, &p->before);
   p->begin = clock_ns();
   return LRQK_OK;
@@ -277,7 +284,7 @@ enum lrqk_status profile_end(struct profile *p, bool ok) {
   struct device *d = p->dev;
   uint64_t end = clock_ns();
   host_event(p, "call", p->begin, end);
-  p->active = d->stamping = d->serial = false;
+  p->active = d->stamping = d->serial = d->whole = false;
   d->watch = NULL;
   if (p->phase == LRQK_PHASE_DECODE) p->fresh = false;
   if (!ok || !p->n) return LRQK_OK;

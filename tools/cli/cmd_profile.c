@@ -19,8 +19,9 @@ struct profiler {
   struct profile_figures figures;
   int32_t *ids;
   size_t n_ids;
-  double *plain, *stamped;       /* [decode] milliseconds of tokens without timestamps and with */
-  size_t n_plain, n_stamped;
+  double *ms;                    /* [decode] of a token, on the host ... */
+  enum kind { PLAIN, STAMPED, EXAMINED } *kind;   /* ... which had timestamps, or kept its queries */
+  size_t n_ms;
 };
 
 static int by_value(const void *a, const void *b) {
@@ -69,30 +70,72 @@ static int decode_one(struct profiler *p, size_t i) {
   p->head.run_ms += ms;
   if (!code && examined) code = profile_heads_quality(&p->heads, p->w.session);
   if (code) return code;
-  if (!stamped) {
-    if (!examined) p->plain[p->n_plain++] = ms;
-    return 0;
-  }
-  if (i && !examined) p->stamped[p->n_stamped++] = ms;   /* the first token builds what the driver leaves until then */
+  p->kind[p->n_ms] = examined ? EXAMINED : stamped ? STAMPED : PLAIN;
+  p->ms[p->n_ms++] = ms;
+  if (!stamped) return 0;
   p->head.stamped++;
   code = (int)lrqk_session_stats(p->w.session, &now);
   if (!code) code = profile_heads_after(&p->heads, p->u, p->w.session, (uint64_t)p->o->prefill + i, p->o->by_head || p->o->html);
   return code ? code : add_counter(p, &was, &now);
 }
 
-/* From how much longer a token with timestamps takes than one without. */
+/* A timestamp's cost: how much longer timed tokens take than those beside them, by command.  Where a slice begins with the end of the one
+ * before, as Vulkan's timestamps have it, the cost lies in it and is taken off, but never most of it: what others cost is a mean.  Slices of
+ * a prefill are left alone: they are long, and drivers hide more of the cost behind them. */
+static void take_off(struct profiler *p) {
+  uint64_t cost = p->head.off_us > 0 ? (uint64_t)(p->head.off_us * 1e3) : 0;
+  struct lrqk_profile_event *last = NULL;
+  uint64_t end = 0;
+  for (size_t i = 0; i < p->log.n; i++) {
+    struct lrqk_profile_event *e = &p->log.event[i];
+    if (e->host || e->phase != LRQK_PHASE_DECODE) continue;
+    uint64_t most = e->begin_ns + (e->end_ns - e->begin_ns) / 8 * 7, ready = end + cost;
+    if (last && last->submission == e->submission && last->token == e->token && ready > e->begin_ns) e->begin_ns = ready < most ? ready : most;
+    end = e->end_ns;
+    last = e;
+  }
+}
+
+static bool abut(const struct profile_log *l) {
+  size_t all = 0, touching = 0;
+  for (size_t i = 1; i < l->n; i++) {
+    const struct lrqk_profile_event *a = &l->event[i - 1], *b = &l->event[i];
+    if (a->host || b->host || a->submission != b->submission || a->token != b->token) continue;
+    all++;
+    touching += a->end_ns == b->begin_ns;
+  }
+  return touching > all / 2;
+}
+
 static void own_cost(struct profiler *p) {
-  size_t all = 0, decoded = 0;
+  size_t all = 0, decoded = 0, n = 0;
   for (size_t i = 0; i < p->log.n; i++) {
     all += !p->log.event[i].host;
     decoded += !p->log.event[i].host && p->log.event[i].phase == LRQK_PHASE_DECODE;
   }
-  p->head.stamp_us = (p->head.stamped_ms - p->head.plain_ms) * 1e3 * (double)p->head.stamped / (double)decoded;
+  double *longer = calloc(p->n_ms + 1, sizeof *longer);
+  for (size_t i = 1; longer && i + 1 < p->n_ms; i++)
+    if (p->kind[i] == STAMPED && p->kind[i - 1] == PLAIN && p->kind[i + 1] == PLAIN) longer[n++] = p->ms[i] - (p->ms[i - 1] + p->ms[i + 1]) / 2;
+  p->head.stamp_us = longer && decoded ? median(longer, n) * 1e3 * (double)p->head.stamped / (double)decoded : NAN;
   p->head.own_ms = p->head.stamp_us * (double)all / 1e3;
+  free(longer);
+  p->head.off_us = abut(&p->log) ? p->head.stamp_us : 0;
+  take_off(p);
+}
+
+/* Of the tokens of a kind; the first one builds what the driver leaves until then. */
+static double typical(struct profiler *p, enum kind kind) {
+  size_t n = 0;
+  double *ms = calloc(p->n_ms + 1, sizeof *ms);
+  for (size_t i = 1; ms && i < p->n_ms; i++)
+    if (p->kind[i] == kind) ms[n++] = p->ms[i];
+  double m = ms ? median(ms, n) : NAN;
+  free(ms);
+  return m;
 }
 
 static int measure(struct profiler *p) {
-  struct lrqk_profile_options opt = {.fn = profile_log_add, .ud = &p->log, .every = (uint32_t)p->o->every, .serial = p->o->serial};
+  struct lrqk_profile_options opt = {.fn = profile_log_add, .ud = &p->log, .every = (uint32_t)p->o->every, .serial = p->o->serial, .whole = p->o->whole};
   int code = (int)lrqk_session_profile(p->w.session, &opt);
   double t = ui_now();
   if (!code) code = (int)lrqk_session_prefill(p->w.session, p->ids, (size_t)p->o->prefill, 0, NULL, NULL);
@@ -101,8 +144,8 @@ static int measure(struct profiler *p) {
   for (size_t i = 0; i < (size_t)p->o->decode && !code; i++) code = ui_interrupted() ? LRQK_INTERRUPTED : decode_one(p, i);
   if (!code) code = profile_heads_end(&p->heads, p->w.session);
   if (!code && p->log.failed) code = ui_fail(p->u, LRQK_MEMORY, "out of memory for %zu events", p->log.n);
-  p->head.plain_ms = median(p->plain, p->n_plain);
-  p->head.stamped_ms = median(p->stamped, p->n_stamped);
+  p->head.plain_ms = typical(p, PLAIN);
+  p->head.stamped_ms = typical(p, STAMPED);
   for (size_t i = 0; i < p->log.n; i++)
     if (p->log.event[i].clock_error_ns > p->head.clock_error_ns) p->head.clock_error_ns = p->log.event[i].clock_error_ns;
   own_cost(p);
@@ -198,13 +241,13 @@ static int prepare(struct profiler *p) {
   if (!code) code = work_session(p->u, &p->w, &p->cache, (uint32_t)(o->prefill + o->decode));
   if (!code) code = profile_heads_open(&p->heads, p->u, &p->w.info, (uint64_t)(o->prefill + o->decode), &p->cache);
   if (code) return code;
-  p->plain = calloc((size_t)o->decode, sizeof *p->plain);
-  p->stamped = calloc((size_t)o->decode, sizeof *p->stamped);
-  if (!p->plain || !p->stamped) return ui_fail(p->u, LRQK_MEMORY, "out of memory for the times of %lld tokens", (long long)o->decode);
+  p->ms = calloc((size_t)o->decode, sizeof *p->ms);
+  p->kind = calloc((size_t)o->decode, sizeof *p->kind);
+  if (!p->ms || !p->kind) return ui_fail(p->u, LRQK_MEMORY, "out of memory for the times of %lld tokens", (long long)o->decode);
   p->head.file = o->model;
   p->head.model = &p->w.info;
   p->head.policy = policy_name(p->cache.policy);
-  p->head.mode = o->serial ? "gpu-serial" : "gpu";
+  p->head.mode = o->whole ? "submit" : o->serial ? "gpu-serial" : "gpu";
   p->head.prefill = (uint64_t)o->prefill;
   p->head.decode = (uint64_t)o->decode;
   p->head.every = (uint64_t)o->every;
@@ -221,8 +264,8 @@ int cmd_profile(struct ui *u, const struct options *o) {
   profile_heads_free(&p.heads);
   free(p.figures.list);
   lrqk_free(p.ids);
-  free(p.plain);
-  free(p.stamped);
+  free(p.ms);
+  free(p.kind);
   work_close(&p.w);
   return code;
 }

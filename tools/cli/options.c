@@ -74,6 +74,7 @@ static const struct option {
   {"every", NULL, NULL, COUNT, AT(every), 1, 1e6, "N", "8", "time the kernels of every so manieth decoded token, from the first on", CMD_PROFILE},
   {"serial", NULL, NULL, FLAG, AT(serial), 0, 0, NULL, NULL,
    "mode gpu-serial: a barrier after every kernel, so that none overlap; another program\nthan the one that runs otherwise", CMD_PROFILE},
+  {"whole", NULL, NULL, FLAG, AT(whole), 0, 0, NULL, NULL, "mode submit: two timestamps for all of a submit, which cost next to nothing, and no kernels", CMD_PROFILE},
   {"per-layer", NULL, NULL, FLAG, AT(by_layer), 0, 0, NULL, NULL, "a row for every layer", CMD_PROFILE},
   {"per-head", NULL, NULL, FLAG, AT(by_head), 0, 0, NULL, NULL,
    "hits, misses and bytes over the bus of every KV head in every layer (JSON: over time,\nand where in the text the chosen tokens lie)", CMD_PROFILE},

@@ -45,7 +45,7 @@ struct profile_head {
   uint64_t prefill, decode, stamped, every;
   double prefill_ms, plain_ms, stamped_ms;   /* of a decoded token, host time: median of those without stamps and with */
   uint64_t clock_error_ns;                   /* the largest */
-  double run_ms, stamp_us, own_ms;           /* of prefill and all tokens; of a timestamp and of all of them, from the medians above */
+  double run_ms, stamp_us, own_ms, off_us;   /* of prefill and all tokens; of a timestamp, of all of them; what was taken off each slice */
 };
 
 /* What the KV heads did: in all decoded tokens, and in samples of them (tokens that are timed).  Arrays are [layers][heads]. */

@@ -54,6 +54,7 @@ enum lrqk_status ocl_submit(struct device *d, uint64_t ticket) {
   struct ocl *o = d->backend;
   uint32_t slot = (uint32_t)(ticket % OCL_RING);
   TRY(retire(o, slot));
+  TRY(ocl_stamps_end(o));
   OCL_TRY(o, clEnqueueMarkerWithWaitList, o->queue, 0, NULL, &o->submit[slot].event);
   o->submit[slot].ticket = o->ticket = ticket;
   OCL_TRY(o, clFlush, o->queue);

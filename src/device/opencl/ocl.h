@@ -61,7 +61,8 @@ struct ocl {
 
   bool blas_used;
 
-  bool timing;
+  bool timing, begun;           /* begun (whole): the first command of this submit is enqueued ... */
+  uint64_t begin_ns;            /* ... and when it began */
   struct ocl_event *event;      /* of commands whose times have not been taken */
   size_t n_events, cap_events;
   struct span_list spans;
@@ -120,6 +121,7 @@ void ocl_commands_destroy(struct ocl *o);
 
 /* timing.c: nothing happens unless o->timing */
 cl_event *ocl_stamp(struct ocl *o, const char *name);   /* where the command's event goes; NULL: not timed */
+enum lrqk_status ocl_stamps_end(struct ocl *o);         /* before a submit */
 void ocl_stamps_collect(struct ocl *o);                 /* what was enqueued has ended */
 void ocl_stamps_destroy(struct ocl *o);
 size_t ocl_spans(struct device *d, struct span *out, size_t cap);

@@ -8,8 +8,9 @@
 #include "base/mem.h"
 #include "device/opencl/ocl.h"
 
-cl_event *ocl_stamp(struct ocl *o, const char *name) {
-  if (!o->timing || !o->dev->stamping) return NULL;
+static const char first[] = "first command", last[] = "submit";   /* of a submit, where spans are those of submits */
+
+static cl_event *add(struct ocl *o, const char *name) {
   if (o->n_events == o->cap_events) {
     size_t cap = o->cap_events ? o->cap_events * 2 : 4096;
     struct ocl_event *more = mem_realloc(o->event, cap, sizeof *more);
@@ -22,6 +23,27 @@ cl_event *ocl_stamp(struct ocl *o, const char *name) {
   return &e->event;
 }
 
+cl_event *ocl_stamp(struct ocl *o, const char *name) {
+  if (!o->timing || !o->dev->stamping) return NULL;
+  if (!o->dev->whole) return add(o, name);
+  if (o->begun) return NULL;
+  o->begun = true;
+  return add(o, first);
+}
+
+enum lrqk_status ocl_stamps_end(struct ocl *o) {
+  cl_event *e = o->begun ? add(o, last) : NULL;
+  o->begun = false;
+  if (e) OCL_TRY(o, clEnqueueMarkerWithWaitList, o->queue, 0, NULL, e);
+  return LRQK_OK;
+}
+
+static void collect(struct ocl *o, const char *name, uint64_t begin, uint64_t end) {
+  if (name == first) o->begin_ns = begin;   /* its submit may not be there yet */
+  else if (name == last) span_push(&o->spans, (struct span){ name, o->begin_ns, end });
+  else span_push(&o->spans, (struct span){ name, begin, end });
+}
+
 void ocl_stamps_collect(struct ocl *o) {
   for (size_t i = 0; i < o->n_events; i++) {
     struct ocl_event *e = &o->event[i];
@@ -30,7 +52,7 @@ void ocl_stamps_collect(struct ocl *o) {
     if (clWaitForEvents(1, &e->event) == CL_SUCCESS &&
         clGetEventProfilingInfo(e->event, CL_PROFILING_COMMAND_START, sizeof begin, &begin, NULL) == CL_SUCCESS &&
         clGetEventProfilingInfo(e->event, CL_PROFILING_COMMAND_END, sizeof end, &end, NULL) == CL_SUCCESS)
-      span_push(&o->spans, (struct span){ e->name, begin, end });
+      collect(o, e->name, begin, end);
     clReleaseEvent(e->event);
   }
   o->n_events = 0;

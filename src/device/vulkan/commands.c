@@ -81,6 +81,7 @@ static enum lrqk_status send(struct vk *v, uint64_t ticket) {
   memory_barrier(v, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT);
   v->recording = false;
   vk_labels_end(v, s->cmd);
+  vk_stamps_end(v, s);
   VK_TRY(v, EndCommandBuffer, s->cmd);
   const VkSubmitInfo info = { .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &s->cmd };
   VK_TRY(v, QueueSubmit, v->queue, 1, &info, s->fence);

@@ -35,8 +35,16 @@ void vk_stamps_begin(struct vk *v, struct vk_slot *s) {
   if (v->timing && v->dev->stamping) write_stamp(v, s);
 }
 
-void vk_stamp(struct vk *v, struct vk_slot *s, const char *name) {
+static void end_span(struct vk *v, struct vk_slot *s, const char *name) {
   if (s->stamps.n && write_stamp(v, s)) s->stamps.name[s->stamps.n - 2] = name;
+}
+
+void vk_stamp(struct vk *v, struct vk_slot *s, const char *name) {
+  if (!v->dev->whole) end_span(v, s, name);
+}
+
+void vk_stamps_end(struct vk *v, struct vk_slot *s) {
+  if (v->dev->whole) end_span(v, s, "submit");
 }
 
 static uint64_t to_ns(const struct vk *v) { return (uint64_t)((double)v->stamp_ticks * v->props.limits.timestampPeriod); }

@@ -221,6 +221,7 @@ void vk_frame(struct device *d, bool begin);
 /* timing.c: nothing happens unless v->timing */
 void vk_stamps_begin(struct vk *v, struct vk_slot *s);
 void vk_stamp(struct vk *v, struct vk_slot *s, const char *name);   /* after the command */
+void vk_stamps_end(struct vk *v, struct vk_slot *s);                /* before the command buffer ends */
 void vk_stamps_collect(struct vk *v, struct vk_slot *s);            /* the command buffer has run */
 void vk_stamps_destroy(struct vk *v, struct vk_slot *s);
 size_t vk_spans(struct device *d, struct span *out, size_t cap);
