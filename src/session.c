@@ -300,3 +300,8 @@ enum lrqk_status lrqk_session_verify(lrqk_session *s, uint64_t *differing) {
   *differing = 0;
   return s->attention->ops->verify ? s->attention->ops->verify(s->attention, s->length, differing) : LRQK_OK;
 }
+
+enum lrqk_status lrqk_session_verify_choice(lrqk_session *s, struct lrqk_choice *out) {
+  *out = (struct lrqk_choice){ 0 };
+  return s->attention->ops->choice ? s->attention->ops->choice(s->attention, out) : LRQK_OK;
+}

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "attention/choice.h"
 #include "gguf_writer.h"
 #include "kernel_harness.h"
 #include "lrqk/lrqk.h"
@@ -67,6 +68,10 @@ static void decode(lrqk_session *s, float *out) {
   uint64_t differing;
   ck_assert_int_eq(lrqk_session_verify(s, &differing), LRQK_OK);
   ck_assert_uint_eq(differing, 0);
+  struct lrqk_choice choice;
+  ck_assert_int_eq(lrqk_session_verify_choice(s, &choice), LRQK_OK);
+  ck_assert_msg(!choice.wrong && choice.rounded <= choice.chosen / 50, "of %d chosen tokens %d are wrong, %d by rounding", (int)choice.chosen,
+                (int)choice.wrong, (int)choice.rounded);
 }
 
 static double nmse(const float *a, const float *b, size_t n) {
@@ -154,12 +159,58 @@ START_TEST(beyond_and_layers) {
   struct lrqk_cache_stats st;
   ck_assert_int_eq(lrqk_session_stats(s, &st), LRQK_OK);
   ck_assert_uint_eq(st.chosen, STEPS * 2 * 64);
+  struct lrqk_choice choice;
+  ck_assert_int_eq(lrqk_session_verify_choice(s, &choice), LRQK_OK);
+  ck_assert_uint_eq(choice.chosen, 2 * 64);
+  ck_assert_uint_eq(choice.tokens, 2 * (3 * CTX - 8));
   lrqk_session_close(s);
   s = session("attention=offload", 3 * CTX);
   ck_assert_int_eq(lrqk_session_stats(s, &st), LRQK_OK);
   ck_assert_uint_eq(st.host_bytes, 3 * CTX * 2 * 32 * 4);   /* one layer's rows: two KV heads of K and V in fp16 */
   lrqk_session_close(s);
   close_engine();
+}
+END_TEST
+
+/* The check of a choice sees what is wrong: token t of 600 scores t, in two pages, and 4 are to be chosen, two of them sinks. */
+START_TEST(wrong_choices_are_seen) {
+  enum { N = 600, PAGE = 512, K = 4 };
+  static const struct { uint32_t list[K]; bool wrong; } cases[] = {
+    { { 0, 1, 598, 599 }, false }, { { 0, 1, 597, 599 }, true }, { { 0, 2, 598, 599 }, true }, { { 0, 1, 599, 598 }, true },
+    { { 0, 1, 599, 600 }, true }, { { 0, 1, 599, 599 }, true },
+  };
+  struct device *dev;
+  ck_assert_int_eq(device_open(&dev, NULL, &(struct device_options){ .select = devices[_i] }), LRQK_OK);
+  struct hparams hp = { .attn_cap = 0 };
+  struct attn_core core = { .dev = dev, .hp = &hp, .n_ctx = N, .page = PAGE };
+  struct buffer *queries, *rows, *list;
+  ck_assert_int_eq(buffer_create(&queries, dev, PLACE_DEVICE, 16 * 4, "test"), LRQK_OK);
+  ck_assert_int_eq(buffer_create(&rows, dev, PLACE_DEVICE, 2 * PAGE * 18, "test"), LRQK_OK);
+  ck_assert_int_eq(buffer_create(&list, dev, PLACE_DEVICE, K * 4, "test"), LRQK_OK);
+  const float q[16] = { 100, 1 };   /* score = (100 (t / 100) + t % 100) scale */
+  static struct { int8_t row[PAGE][16]; uint16_t scale[PAGE]; } page[2];
+  for (int t = 0; t < N; t++) {
+    page[t / PAGE].row[t % PAGE][0] = (int8_t)(t / 100);
+    page[t / PAGE].row[t % PAGE][1] = (int8_t)(t % 100);
+    page[t / PAGE].scale[t % PAGE] = 0x3000;   /* 1/8 */
+  }
+  ck_assert_int_eq(device_write(dev, view_of(queries), q, sizeof q), LRQK_OK);
+  ck_assert_int_eq(device_write(dev, view_of(rows), page, sizeof page), LRQK_OK);
+  struct view pages[2] = { { rows, 0, PAGE * 18 }, { rows, PAGE * 18, PAGE * 18 } };
+  const struct selector s = { .core = &core, .lists = 1, .heads = 1, .share = 1, .k = K, .sinks = 2, .list_stride = K, .queries = { queries, 0, 64 } };
+  const struct proxy p = { .page = pages };
+  const struct proxy_shape shape = { .rank = 16, .int8 = true, .rw = 1, .n_pages = 2, .planes = 1 };
+  const struct choice_mean mean = { LRQK_MEAN_KEY_OFF, { 0 }, 0 };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    struct lrqk_choice out = { 0 };
+    ck_assert_int_eq(device_write(dev, view_of(list), cases[i].list, sizeof cases[i].list), LRQK_OK);
+    ck_assert_int_eq(choice_check(&s, &p, &shape, &mean, false, N, (struct view){ list, 0, sizeof cases[i].list }, &out), LRQK_OK);
+    ck_assert_msg(out.tokens == N && out.chosen == K && !out.wrong != cases[i].wrong, "%d: %d wrong", (int)i, (int)out.wrong);
+  }
+  buffer_destroy(&queries);
+  buffer_destroy(&rows);
+  buffer_destroy(&list);
+  device_close(dev);
 }
 END_TEST
 
@@ -175,6 +226,7 @@ int main(void) {
   tcase_add_loop_test(t, same_tokens_for_all, 0, n);
   tcase_add_loop_test(t, rewind_repeats, 0, n);
   tcase_add_loop_test(t, beyond_and_layers, 0, n);
+  tcase_add_loop_test(t, wrong_choices_are_seen, 0, n);
   suite_add_tcase(suite, t);
   SRunner *runner = srunner_create(suite);
   srunner_run_all(runner, CK_ENV);

@@ -407,6 +407,13 @@ enum lrqk_status lrqk_session_quality(lrqk_session *s, struct lrqk_head_quality 
  * heads: 0, always.  A check for tests and for people who suspect their hardware. */
 enum lrqk_status lrqk_session_verify(lrqk_session *s, uint64_t *differing);
 
+/* What policy lrqk chose for the last decoded token in the last layer that chooses, against scores in double precision from the
+ * same proxies: its candidates and the tokens chosen, over all lists (0: it had no choice); those that rounding cannot excuse (0,
+ * always); those that exact arithmetic would have exchanged for others of almost the same score.  A check, as above; seconds at
+ * ten million tokens. */
+struct lrqk_choice { uint64_t tokens, chosen, wrong, rounded; };
+enum lrqk_status lrqk_session_verify_choice(lrqk_session *s, struct lrqk_choice *out);
+
 /* ---- plan: what an engine and a session take, before anything is loaded ---------------------------------------- */
 
 enum { LRQK_KEEP_DENSE = 1, LRQK_KEEP_PROXY_TYPE = 2, LRQK_KEEP_ACTIVE = 4, LRQK_KEEP_RANK = 8, LRQK_KEEP_CTX = 16, LRQK_KEEP_ALL = 31 };

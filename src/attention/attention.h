@@ -53,6 +53,7 @@ struct attention_ops {
   /* Optional: of the last step, whose queries q [Hq][d] of this layer were kept: out [hk], set to NAN before. */
   enum lrqk_status (*quality)(struct attention *a, uint32_t layer, const float *q, struct lrqk_head_quality *out);
   enum lrqk_status (*verify)(struct attention *a, uint32_t l, uint64_t *differing); /* optional, see lrqk_session_verify */
+  enum lrqk_status (*choice)(struct attention *a, struct lrqk_choice *out);         /* optional, see lrqk_session_verify_choice */
   /* Parts, and a step at the last of l tokens where `hits` of the chosen rows are on the device already. */
   void (*plan)(const struct attention *a, uint32_t l, double hits, struct attention_plan *out);
 };

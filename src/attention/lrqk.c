@@ -3,6 +3,7 @@
  * fetch what is missing, attend to k + w exact rows, give the mass of the others to the mean value row.  Dense layers do
  * what policy full does. */
 #include "attention/attention.h"
+#include "attention/choice.h"
 #include "attention/full.h"
 #include "attention/gram.h"
 #include "attention/paper_proxy.h"
@@ -132,7 +133,7 @@ static void lrqk_mark(struct attention *a) {
 
 static void lrqk_prefill_begin(struct attention *a, uint32_t layer, uint32_t l0) {
   struct lrqk *f = (struct lrqk *)a;
-  if (!f->layers[layer].dense) kv_rows_copy(&f->work, &f->layers[layer].rows, 0, l0);
+  if (!f->layers[layer].dense && !a->core.rows_only) kv_rows_copy(&f->work, &f->layers[layer].rows, 0, l0);
 }
 
 static void add_values(struct lrqk *f, const struct lrqk_layer *ly, struct view kv, uint32_t row0, uint32_t m) {
@@ -148,16 +149,22 @@ static void add_sums(struct lrqk *f, const struct lrqk_layer *ly, struct view kv
   add_values(f, ly, kv, row0, m);
 }
 
+/* Where prefill builds the rows of a layer: what attends to nothing writes host rows at once. */
+static const struct kv_rows *built(const struct lrqk *f, const struct lrqk_layer *ly) {
+  return ly->dense || f->base.core.rows_only ? &ly->rows : &f->work;
+}
+
 static void lrqk_prefill(struct attention *a, uint32_t layer, struct view qkv, struct view cs, uint32_t t0, uint32_t m, struct view y) {
   struct lrqk *f = (struct lrqk *)a;
   struct attn_core *c = &a->core;
   struct lrqk_layer *ly = &f->layers[layer];
-  dense_prefill(c, ly->dense ? &ly->rows : &f->work, qkv, cs, t0, m, y);
+  const struct kv_rows *rows = built(f, ly);
+  dense_prefill(c, rows, qkv, cs, t0, m, y);
   if (ly->dense) return;
-  add_sums(f, ly, kv_page(&f->work, t0 / c->page), t0 % c->page, m);
+  add_sums(f, ly, kv_page(rows, t0 / c->page), t0 % c->page, m);
   if (f->grams.sums) gram_add(&ly->gram, &f->grams, qkv, m);
   paper_add(&ly->paper, &f->papers, m);
-  kv_rows_copy(&ly->rows, &f->work, t0, t0 + m);
+  if (rows != &ly->rows) kv_rows_copy(&ly->rows, rows, t0, t0 + m);
 }
 
 /* Chooses pairs, makes maps or factors from the sums of l tokens, and the proxies of all of them. */
@@ -181,7 +188,7 @@ static void settle(struct lrqk *f, struct lrqk_layer *ly, const struct kv_rows *
 static void lrqk_prefill_end(struct attention *a, uint32_t layer, uint32_t l) {
   struct lrqk *f = (struct lrqk *)a;
   struct lrqk_layer *ly = &f->layers[layer];
-  if (!ly->dense) settle(f, ly, &f->work, l);
+  if (!ly->dense) settle(f, ly, built(f, ly), l);
   if (layer == f->last) f->proxied = needs_proxies(f, l);
 }
 
@@ -474,10 +481,22 @@ static void lrqk_plan_parts(const struct attention *a, uint32_t l, double hits, 
   out->maps = pool_bytes(&f->pool) - out->proxies - out->active - out->lite;
 }
 
+/* Scratch of the selection is what the last layer that chose left there. */
+static enum lrqk_status lrqk_choice(struct attention *a, struct lrqk_choice *out) {
+  struct lrqk *f = (struct lrqk *)a;
+  uint32_t layer = a->core.hp->n_layers;
+  while (layer && !f->layers[layer - 1].sparse) layer--;
+  if (!layer || !f->count || !selector_scored(&f->selector, f->candidates)) return LRQK_OK;
+  const struct lrqk_layer *ly = &f->layers[layer - 1];
+  struct choice_mean mean = { f->grams.maps ? a->opt.mean_key : LRQK_MEAN_KEY_OFF, a->opt.mean_key == LRQK_MEAN_KEY_ON ? f->grams.mean : f->grams.coefs,
+                              f->grams.blocks };
+  return choice_check(&f->selector, &ly->proxy, &f->proxies, &mean, a->opt.group == LRQK_GROUP_MAX, f->candidates, ly->active.list[f->now], out);
+}
+
 const struct attention_ops attention_lrqk = {
   .name = "lrqk", .size = sizeof(struct lrqk), .init = lrqk_init, .destroy = lrqk_destroy, .mark = lrqk_mark,
   .prefill_begin = lrqk_prefill_begin, .prefill = lrqk_prefill, .prefill_end = lrqk_prefill_end, .cut = lrqk_cut, .state = lrqk_state, .rows = lrqk_rows,
   .adopt = lrqk_adopt, .step = lrqk_step,
-  .decode = lrqk_decode, .stats = lrqk_stats, .heads = lrqk_heads, .chosen = lrqk_chosen, .quality = lrqk_quality, .verify = lrqk_verify,
+  .decode = lrqk_decode, .stats = lrqk_stats, .heads = lrqk_heads, .chosen = lrqk_chosen, .quality = lrqk_quality, .verify = lrqk_verify, .choice = lrqk_choice,
   .plan = lrqk_plan_parts,
 };

@@ -3,7 +3,10 @@
 #include "base/mem.h"
 #include "base/num.h"
 
-enum { MIN_PAGE = 512 };   /* the selection kernels work on shares of 512 tokens, which must not cross a page */
+enum {
+  MIN_PAGE = 512,          /* the selection kernels work on shares of 512 tokens, which must not cross a page */
+  MAX_PAGE = 1 << 17       /* kernels take 4 tokens of a page or more in a workgroup: well below DEVICE_MAX_GROUPS */
+};
 
 enum lrqk_status kv_page_tokens(uint32_t *page, struct device *dev, uint32_t n_ctx, uint32_t token_bytes) {
   const struct lrqk_device_info *i = &dev->caps.info;
@@ -13,7 +16,7 @@ enum lrqk_status kv_page_tokens(uint32_t *page, struct device *dev, uint32_t n_c
   if ((uint64_t)p * token_bytes > most)
     return fail(&dev->log, LRQK_DEVICE, "%s: %u KV rows of %u bytes need a binding of %llu bytes, it allows %llu", i->name, p, token_bytes,
                 (unsigned long long)p * token_bytes, (unsigned long long)most);
-  while (p < n_ctx && (uint64_t)p * 2 * token_bytes <= most && p < 1u << 30) p *= 2;
+  while (p < n_ctx && (uint64_t)p * 2 * token_bytes <= most && p < MAX_PAGE) p *= 2;
   *page = p;
   return LRQK_OK;
 }

@@ -130,7 +130,7 @@ static void as_table(struct text *t, bool md, const struct bench_head *head, con
 static void as_csv(struct text *t, const struct bench_head *head, const struct bench_row *rows, size_t n) {
   text_printf(t, "model_filename,model_size,model_n_params,n_layers,backend,device,driver,policy,n_prompt,n_gen,n_depth,fill,reps,avg_ns,"
                  "stddev_ns,avg_ts,stddev_ts,ttft_ms,ms_per_token,cpu_ms_per_token,fill_ms,device_kv_bytes,host_kv_bytes,"
-                 "bus_bytes_per_token,hit_rate,check\n");
+                 "bus_bytes_per_token,hit_rate,chosen,rounded,check\n");
   for (size_t k = 0; k < n; k++) {
     const struct bench_row *r = &rows[k];
     double mean, deviation;
@@ -151,6 +151,7 @@ static void as_csv(struct text *t, const struct bench_head *head, const struct b
     text_printf(t, ",%llu,%llu", (unsigned long long)r->stats.device_bytes, (unsigned long long)r->stats.host_bytes);
     csv_num(t, bus_per_token(&r->stats));
     csv_num(t, hit_rate(&r->stats));
+    text_printf(t, ",%llu,%llu", (unsigned long long)r->choice.chosen, (unsigned long long)r->choice.rounded);
     text_add(t, ",", 1);
     csv_string(t, r->check, strlen(r->check));
     text_add(t, "\n", 1);
@@ -182,6 +183,13 @@ static void json_row(struct text *t, const struct bench_row *r) {
   json_field_uint(t, "host_kv_bytes", r->stats.host_bytes);
   json_field_num(t, "bus_bytes_per_token", bus_per_token(&r->stats));
   json_field_num(t, "hit_rate", hit_rate(&r->stats));
+  json_key(t, "choice");
+  json_open(t, '{');
+  json_field_uint(t, "candidates", r->choice.tokens);
+  json_field_uint(t, "chosen", r->choice.chosen);
+  json_field_uint(t, "wrong", r->choice.wrong);
+  json_field_uint(t, "rounded", r->choice.rounded);
+  json_close(t, '}');
   json_field_string(t, "check", r->check);
   json_key(t, "samples_ns");
   json_open(t, '[');

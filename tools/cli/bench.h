@@ -14,6 +14,7 @@ struct bench_row {
   double fill_s;                  /* the tokens before took */
   const char *fill;               /* how they came there */
   const char *check;              /* what was compared, see cmd_bench.c */
+  struct lrqk_choice choice;      /* of the last token of the last run */
   struct lrqk_cache_stats stats;  /* decoded, bus_bytes, chosen and misses are those of the timed steps */
 };
 

@@ -129,7 +129,11 @@ static int check_all(struct bench *b, struct bench_row *r, const struct policy *
   if (!code && differing)
     code = ui_fail(b->u, LRQK_CHECK, "%.*s: %llu bytes of the active rows differ from the host cache", (int)p->len, p->text,
                    (unsigned long long)differing);
-  r->check = p->cache.policy == LRQK_POLICY_LRQK ? "runs equal, rows equal" : "runs equal";
+  if (!code) code = (int)lrqk_session_verify_choice(b->w.session, &r->choice);
+  if (!code && r->choice.wrong)
+    code = ui_fail(b->u, LRQK_CHECK, "%.*s: %llu of %llu tokens were not chosen as their scores demand", (int)p->len, p->text,
+                   (unsigned long long)r->choice.wrong, (unsigned long long)r->choice.chosen);
+  r->check = p->cache.policy != LRQK_POLICY_LRQK ? "runs equal" : r->choice.chosen ? "runs, rows, choice equal" : "runs, rows equal";
   if (code) return code;
   if (is_full(p) && !test->full) {
     test->full = malloc(n * sizeof *test->full);

@@ -40,9 +40,10 @@ const struct command commands[] = {
   {"bench", CMD_BENCH, "measure how fast prompts are read and tokens decoded", "-m MODEL [-p N] [-n N] [-d N] [-r N] [--attention LIST] [FLAGS]",
    "ppN reads a prompt of N tokens, which is the time to the first token too; tgN decodes N tokens; @ dN: after N tokens.\n"
    "Every test runs once untimed, then -r times from the same state. A time is printed only if each run gave the same\n"
-   "logits, bit for bit, and the rows on the device equal those in host memory; with all tokens active, logits must be\n"
-   "those of full. CPU time is that of all threads of the program. --kernels times each kernel alone over the shapes that it\n"
-   "has in these tests (rows x columns x length of sums), and says how much of the measured peak of the device it reaches.\n"
+   "logits, bit for bit, the rows on the device equal those in host memory, and the tokens that the last step chose are\n"
+   "those of the largest scores, computed on the CPU; with all tokens active, logits must be those of full. CPU time is\n"
+   "that of all threads of the program. --kernels times each kernel alone over the shapes that it has in these tests (rows x\n"
+   "columns x length of sums), and says how much of the measured peak of the device it reaches.\n"
    "\n"
    "  lrqk bench -m model.gguf -p 512 -n 64 -d 0,4K --attention full,lrqk:active=256,lite=16\n"
    "  lrqk bench -m model.gguf -p 0 -n 16 -d 128K --fill random -o md\n"
