@@ -234,6 +234,7 @@ static enum lrqk_status engine_open(lrqk_engine **out, lrqk_model *m, const stru
   hp.used_layers = opt->n_layers;
   enum lrqk_status s = open_device(&e->dev, m, opt, counting, as);
   if (s == LRQK_OK) e->dev->stamping = false;   /* until something is profiled */
+  if (s == LRQK_OK) pace_start(&e->pace, e->dev);
   if (s == LRQK_OK && !as) s = choose_forms(e->dev, opt->form);
   if (s == LRQK_OK && e->vram) s = plan_check_weights(e, opt);
   if (s == LRQK_OK) s = model_load(&e->weights, &hp, m->gguf, e->dev, report_load, &progress);

@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "model/model.h"
+#include "profile/pace.h"
 #include "token/tokenizer.h"
 
 struct lrqk_model {
@@ -22,6 +23,7 @@ struct lrqk_engine {
   lrqk_model *model;              /* borrowed */
   struct device *dev;
   struct model *weights;
+  struct pace pace;
   bool timing;                    /* asked for timestamps */
   uint64_t vram;                  /* lrqk_engine_options */
 };

@@ -215,9 +215,11 @@ enum lrqk_status lrqk_session_decode(lrqk_session *s, int32_t id) {
   name_call(s, "token");
   device_frame(s->engine->dev, true);
   s->engine->dev->decoding = true;
+  s->engine->pace.step = s->forward.step_words;
   const float *logits;
   enum lrqk_status st = forward_decode(&s->forward, s->attention, id, s->length, &logits);
   s->engine->dev->decoding = false;
+  s->engine->pace.step = NULL;
   device_frame(s->engine->dev, false);
   name_call(s, "");
   enum lrqk_status end = profile_end(s->profile, st == LRQK_OK);
@@ -246,13 +248,14 @@ enum lrqk_status lrqk_session_profile(lrqk_session *s, const struct lrqk_profile
   s->profile = NULL;
   if (!opt) return LRQK_OK;
   TRY(check_timing(s->engine));
-  const uint32_t *words = (const uint32_t *)((const char *)s->forward.staging_in->map + (s->forward.step.offset - s->forward.in.offset));
-  return profile_open(&s->profile, s->engine->dev, s->engine->weights->hp.n_layers, words, s->decoded == 0, opt);
+  return profile_open(&s->profile, s->engine->dev, s->engine->weights->hp.n_layers, s->forward.step_words, s->decoded == 0, opt);
 }
 
 enum lrqk_status lrqk_engine_ceilings(lrqk_engine *e, struct lrqk_ceilings *out) {
   TRY(check_timing(e));
-  return ceilings_measure(e->dev, out);
+  TRY(ceilings_measure(e->dev, out));
+  pace_measured(&e->pace, out);
+  return LRQK_OK;
 }
 
 /* ---- figures */
@@ -263,7 +266,7 @@ enum lrqk_status lrqk_session_stats(lrqk_session *s, struct lrqk_cache_stats *ou
   const struct attn_core *c = &s->attention->core;
   *out = (struct lrqk_cache_stats){ .policy = s->attention->opt.policy, .device_bytes = st.device_bytes, .host_bytes = st.host_bytes,
                                     .full_bytes = (uint64_t)c->hp->n_layers * c->n_ctx * c->token_bytes, .decoded = s->decoded,
-                                    .bus_bytes = st.bus_bytes, .chosen = st.chosen, .misses = st.misses };
+                                    .bus_bytes = st.bus_bytes, .hidden_bytes = st.hidden_bytes, .chosen = st.chosen, .misses = st.misses };
   return LRQK_OK;
 }
 

@@ -103,6 +103,7 @@ struct lrqk_device_info {
   uint32_t max_shared;                /* bytes of shared memory of a workgroup */
   uint32_t max_storage_bindings;      /* storage buffers of one kernel */
   uint32_t subgroup;                  /* lanes of a subgroup */
+  uint32_t queues;                    /* 2: copies and kernels of a second queue run beside those of the first; else 1 */
   double timestamp_period_ns;         /* 0: no timestamps */
   bool clblast;                       /* dense products can go to CLBlast */
   uint32_t n_forms;
@@ -291,12 +292,13 @@ struct lrqk_cache_options {
   double lambda;          /* paper: weight of the rows attended to last beside the bases, in a decode step */
   bool freeze_basis;      /* paper: a decode step leaves the bases alone */
   uint32_t refresh;       /* pairs, gram: every layer is solved again every so many positions, its proxies made anew; 0: never */
+  bool overlap;           /* where the device has a second queue, rows are copied on it while the first works; results are the same */
   bool lend;              /* keeps the sums of every proxy, so that the session can be copied to one with another proxy */
   uint64_t dense[8];      /* bit i: layer i keeps all its KV on the device and attends to all of it */
 };
 
 /* policy lrqk, proxy gram, int8, group sum, share group, rank 0, mean key slow, horizon 1024, iters 0, tol -1, lambdas 1, refresh 0,
- * active 2048, lite 64, sinks 4, tail, layer 0 dense */
+ * active 2048, lite 64, sinks 4, tail, overlap, layer 0 dense */
 struct lrqk_cache_options lrqk_cache_defaults(void);
 
 /* Sets one option by the name it has on the command line ("rank", "dense-layers", ...) from its text.  "preset" with value
@@ -382,6 +384,8 @@ struct lrqk_cache_stats {
   uint64_t full_bytes;        /* what policy full allocates on the device for the same context */
   uint64_t decoded;           /* tokens since the session was opened that went through lrqk_session_decode */
   uint64_t bus_bytes;         /* moved from and to HOST memory by those */
+  uint64_t hidden_bytes;      /* of bus_bytes: moved by the second queue while the first went on (lrqk: misses, in proportion to the
+                                 steps that did so); 0 with one queue */
   uint64_t chosen, misses;    /* rows chosen by score, and those of them that had to be fetched (0 where it has no meaning) */
 };
 /* Reads counters back from the device. */

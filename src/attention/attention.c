@@ -17,7 +17,7 @@ static const struct attention_ops *const policies[] = {
 
 struct lrqk_cache_options lrqk_cache_defaults(void) {
   return (struct lrqk_cache_options){ .policy = LRQK_POLICY_LRQK, .proxy = LRQK_PROXY_GRAM, .proxy_type = LRQK_PROXY_INT8, .group = LRQK_GROUP_SUM,
-                                      .active = 2048, .lite = 64, .sinks = 4, .tail = true, .dense = { 1 },
+                                      .active = 2048, .lite = 64, .sinks = 4, .tail = true, .overlap = true, .dense = { 1 },
                                       .mean_key = LRQK_MEAN_KEY_SLOW, .horizon = 1024, .tol = -1, .lambda_q = 1, .lambda_k = 1, .lambda = 1 };
 }
 
@@ -320,6 +320,9 @@ enum lrqk_status lrqk_cache_set(struct lrqk_cache_options *o, const char *key, c
   } else if (!strcmp(key, "freeze-basis")) {
     expected = "on or off";
     ok = parse_switch(value, &o->freeze_basis);
+  } else if (!strcmp(key, "overlap")) {
+    expected = "on or off";
+    ok = parse_switch(value, &o->overlap);
   } else if (!strcmp(key, "refresh")) {
     expected = "a number, 0 for never";
     ok = parse_u32(value, 0, 1u << 30, &o->refresh);

@@ -9,7 +9,7 @@
 
 struct attention;
 
-struct attention_stats { uint64_t device_bytes, host_bytes, bus_bytes, chosen, misses; };
+struct attention_stats { uint64_t device_bytes, host_bytes, bus_bytes, hidden_bytes, chosen, misses; };
 
 /* Parts of device_bytes; and what a decode step reads of them and moves over the bus (lrqk_plan). */
 struct attention_plan { uint64_t dense, windows, proxies, active, lite, maps, work, read, bus; };

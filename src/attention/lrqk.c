@@ -44,6 +44,7 @@ struct lrqk {
   int now;                        /* which of active.list is this step's */
   uint32_t candidates, count;     /* of this step: n, min(k, n) */
   uint32_t old;                   /* count of the step before */
+  uint64_t fetches, hidden;       /* of misses, layer by layer; those that the second queue did */
 };
 
 static enum lrqk_status layer_init(struct lrqk *f, struct lrqk_layer *y, uint32_t layer) {
@@ -315,6 +316,15 @@ static void append_mapped(const struct lrqk *f, const struct lrqk_layer *ly) {
   gram_append(&ly->gram, &f->grams, &ly->proxy, f->new_row, f->base.t, f->selector.queries);
 }
 
+/* Whether there is something to sum in this step, and that. */
+static bool has_sums(const struct lrqk *f, const struct lrqk_layer *ly) { return f->proxies.energies || ly->pending == GRAM_PENDING; }
+
+static void add_token(struct lrqk *f, struct lrqk_layer *ly, bool now) {
+  proxy_add_energy(&ly->proxy, &f->proxies, &f->base.core, f->new_row, 0, 1);
+  if (f->proxies.pairs) add_values(f, ly, f->new_row, 0, 1);
+  if (f->grams.sums && (now || ly->pending == GRAM_PENDING)) add_pending(f, ly);
+}
+
 /* Whether a layer is solved again before token t: each has its turn, spread over --refresh positions. */
 static bool is_refreshed(const struct lrqk *f, uint32_t layer, uint32_t t) {
   uint64_t every = f->base.opt.refresh;
@@ -356,10 +366,9 @@ static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, st
       attn_rope(c, qkv, cs, 1, f->new_row, 0, false);
     }
     append(f, ly, f->proxied);
-    proxy_add_energy(&ly->proxy, &f->proxies, c, f->new_row, 0, 1);
-    if (f->proxies.pairs) add_values(f, ly, f->new_row, 0, 1);
     if (f->grams.maps && f->proxied) append_mapped(f, ly);
-    if (f->grams.sums && (crosses || ly->pending == GRAM_PENDING)) add_pending(f, ly);
+    bool later = f->count && a->opt.overlap && !crosses && !f->papers.on && has_sums(f, ly);   /* sums can wait until misses are on their way */
+    if (!later) add_token(f, ly, crosses);
     if (f->papers.on) {
       append_paper(f, ly, crosses);
     } else if (crosses) {   /* proxies from all rows so far; `gram` reads its sums back, layer by layer, in this one step */
@@ -373,8 +382,10 @@ static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, st
       bool apart = f->grams.maps && a->opt.mean_key != LRQK_MEAN_KEY_OFF && scored;
       struct view mean = apart ? gram_mean(&f->grams, scored, f->actives.lists) : (struct view){ 0 };
       selector_run(&f->selector, &ly->proxy, &f->proxies, apart ? &mean : NULL, f->candidates, ly->active.list[f->now]);
-      active_update(&ly->active, &f->actives, f->now, &ly->rows, f->candidates);
+      f->fetches++;
+      f->hidden += active_update(&ly->active, &f->actives, f->now, &ly->rows, f->candidates, later);
     }
+    if (later) add_token(f, ly, false);
     uint32_t rows = (l < w ? l : w) + f->count, most = f->actives.slots < c->n_ctx ? f->actives.slots : c->n_ctx;
     bool tail = a->opt.tail && f->candidates > f->actives.k;
     attn_decode_active(c, &f->some, ly->active.rows, rows, most, tail ? f->attended : y);
@@ -402,6 +413,10 @@ static enum lrqk_status lrqk_stats(struct attention *a, struct attention_stats *
     out->chosen += sum.chosen;
     out->misses += sum.misses;
     out->bus_bytes += ly->bus_bytes + sum.misses * c->d * 4;
+  }
+  if (f->hidden) {
+    double part = (double)f->hidden / (double)f->fetches;
+    out->hidden_bytes = (uint64_t)((double)(out->misses * c->d * 4) * part);
   }
   return LRQK_OK;
 }

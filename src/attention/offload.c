@@ -1,5 +1,6 @@
 /* offload.c - policy offload: all KV in HOST memory.  For each layer it is copied into one of two device buffers, then
- * attended to as policy full does: the baseline that lrqk is measured against. */
+ * attended to as policy full does: the baseline that lrqk is measured against.  Where there is a second queue, it copies the
+ * next layer while the first works on this one. */
 #include "attention/attention.h"
 #include "attention/full.h"
 #include "base/mem.h"
@@ -9,7 +10,10 @@ struct offload {
   struct kv_rows *host;           /* [L], HOST */
   struct kv_rows work[2];         /* DEVICE: two, so that the next layer's copy need not wait for this layer's kernels */
   struct attn_decode all;
-  uint64_t bus_bytes;             /* of decode steps */
+  bool copied;                    /* ahead, ahead_at hold */
+  int now;                        /* which of work is this layer's in a decode step */
+  uint32_t ahead, ahead_at;       /* the layer whose rows lie in it already, for the token at ahead_at */
+  uint64_t bus_bytes, hidden_bytes;   /* of decode steps; those that the second queue moved */
 };
 
 static enum lrqk_status offload_init(struct attention *a) {
@@ -54,10 +58,25 @@ static void offload_prefill(struct attention *a, uint32_t layer, struct view qkv
   kv_rows_copy(&f->host[layer], &f->work[layer % 2], t0, t0 + m);
 }
 
+/* The rows of the next layer into the other buffer, which the layer before this one has done with. */
+static bool copy_ahead(struct offload *f, uint32_t layer) {
+  struct attention *a = &f->base;
+  while (layer < a->core.hp->n_layers && layer_is_windowed(a->core.hp, layer)) layer++;
+  if (layer == a->core.hp->n_layers || !a->t || !device_aside_begin(a->core.dev)) return false;
+  kv_rows_copy(&f->work[!f->now], &f->host[layer], 0, a->t);
+  device_aside_end(a->core.dev);
+  f->ahead = layer;
+  f->ahead_at = a->t;
+  f->hidden_bytes += (uint64_t)a->t * a->core.token_bytes;
+  return true;
+}
+
 static void offload_decode(struct attention *a, uint32_t layer, struct view qkv, struct view cs, struct view y) {
   struct offload *f = (struct offload *)a;
-  struct kv_rows *work = &f->work[layer % 2];
-  kv_rows_copy(work, &f->host[layer], 0, a->t);
+  f->now = !f->now;
+  const struct kv_rows *work = &f->work[f->now];
+  if (!f->copied || f->ahead != layer || f->ahead_at != a->t) kv_rows_copy(work, &f->host[layer], 0, a->t);
+  f->copied = a->opt.overlap && copy_ahead(f, layer + 1);
   dense_decode(&a->core, &f->all, work, a->t, qkv, cs, y);
   kv_rows_copy(&f->host[layer], work, a->t, a->t + 1);
   f->bus_bytes += (uint64_t)(a->t + 1) * a->core.token_bytes;
@@ -65,7 +84,7 @@ static void offload_decode(struct attention *a, uint32_t layer, struct view qkv,
 
 static enum lrqk_status offload_stats(struct attention *a, struct attention_stats *out) {
   struct offload *f = (struct offload *)a;
-  *out = (struct attention_stats){ .bus_bytes = f->bus_bytes, .device_bytes = kv_rows_bytes(&f->work[0]) + kv_rows_bytes(&f->work[1]) };
+  *out = (struct attention_stats){ .bus_bytes = f->bus_bytes, .hidden_bytes = f->hidden_bytes, .device_bytes = kv_rows_bytes(&f->work[0]) + kv_rows_bytes(&f->work[1]) };
   for (uint32_t i = 0; i < a->core.hp->n_layers; i++) out->host_bytes += kv_rows_bytes(&f->host[i]);
   return LRQK_OK;
 }

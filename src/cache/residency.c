@@ -37,15 +37,18 @@ void active_fill_ring(const struct active *a, const struct active_shape *s, cons
   }
 }
 
-void active_update(const struct active *a, const struct active_shape *s, int now, const struct kv_rows *host, uint32_t n) {
+bool active_update(const struct active *a, const struct active_shape *s, int now, const struct kv_rows *host, uint32_t n, bool aside) {
   struct residency_params r = { .k = s->k, .kstr = s->stride };
   DISPATCH(s->dev, s->residency, s->lists, 1, 1, &r, a->list[now], a->list[!now], a->slot[!now], a->slot[now], s->miss, s->n_miss, a->stat, s->step);
+  aside = aside && device_aside_begin(s->dev);
   uint32_t groups = min_u32(ceil_div(s->k * s->d4, 64), 16);
   for (uint32_t i = 0; i * host->page < n; i++) {
     struct gather_params g = { .hk = s->hk, .d4 = s->d4, .slots = s->slots, .base = s->w, .kstr = s->stride, .share = s->share,
                                .page0 = i * host->page, .page = host->page };
     DISPATCH(s->dev, s->gather, groups, s->lists, 1, &g, kv_page(host, i), s->miss, s->n_miss, a->rows);
   }
+  if (aside) device_aside_end(s->dev);
+  return aside;
 }
 
 enum lrqk_status active_counts(const struct active *a, const struct active_shape *s, uint32_t list, uint32_t n, struct active_count *sum) {

@@ -30,8 +30,8 @@ enum lrqk_status active_init(struct active *a, const struct active_shape *s, str
 /* Fills the ring with the newest tokens of a text of l, from rows in any place. */
 void active_fill_ring(const struct active *a, const struct active_shape *s, const struct kv_rows *rows, uint32_t l);
 /* list[now] has this step's tokens: finds their slots, fetches what is missing from the host rows (n tokens of them are
- * candidates). */
-void active_update(const struct active *a, const struct active_shape *s, int now, const struct kv_rows *host, uint32_t n);
+ * candidates), if `aside` on the device's second queue.  True: that is where it was done. */
+bool active_update(const struct active *a, const struct active_shape *s, int now, const struct kv_rows *host, uint32_t n, bool aside);
 /* Rows chosen and missed since the session was opened, in n lists from `list` on. */
 struct active_count { uint64_t chosen, misses; };
 enum lrqk_status active_counts(const struct active *a, const struct active_shape *s, uint32_t list, uint32_t n, struct active_count *sum);

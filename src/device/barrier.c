@@ -21,8 +21,9 @@ static void add(struct hazard_list *l, struct hazard_range r) {
   l->range[l->n++] = r;
 }
 
-static bool conflicts(const struct hazards *h, const struct hazard_use *use, uint32_t n) {
-  if (h->reads.n + n > HAZARD_RANGES || h->writes.n + n > HAZARD_RANGES) return true;
+static bool is_full(const struct hazards *h, uint32_t n) { return h->reads.n + n > HAZARD_RANGES || h->writes.n + n > HAZARD_RANGES; }
+
+bool hazards_conflict(const struct hazards *h, const struct hazard_use *use, uint32_t n) {
   for (uint32_t i = 0; i < n; i++) {
     struct hazard_range r = range_of(use[i].view);
     if (overlaps(&h->writes, &r)) return true;
@@ -31,13 +32,19 @@ static bool conflicts(const struct hazards *h, const struct hazard_use *use, uin
   return false;
 }
 
-bool hazards_use(struct hazards *h, const struct hazard_use *use, uint32_t n) {
-  bool barrier = conflicts(h, use, n);
-  if (barrier) hazards_clear(h);
+bool hazards_add(struct hazards *h, const struct hazard_use *use, uint32_t n) {
+  if (is_full(h, n)) return false;
   for (uint32_t i = 0; i < n; i++) {
     if (use[i].access & ACCESS_READ) add(&h->reads, range_of(use[i].view));
     if (use[i].access & ACCESS_WRITE) add(&h->writes, range_of(use[i].view));
   }
+  return true;
+}
+
+bool hazards_use(struct hazards *h, const struct hazard_use *use, uint32_t n) {
+  bool barrier = is_full(h, n) || hazards_conflict(h, use, n);
+  if (barrier) hazards_clear(h);
+  hazards_add(h, use, n);
   return barrier;
 }
 

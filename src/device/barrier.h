@@ -17,6 +17,9 @@ struct hazard_use { struct view view; enum access access; };
 /* Notes that one command makes all these uses (n <= HAZARD_RANGES).  True if a barrier must be recorded before it:
  * a read of what was written, a write of what was read or written. */
 bool hazards_use(struct hazards *h, const struct hazard_use *use, uint32_t n);
+/* The two halves of it: whether a barrier is needed, and the note.  False: the lists are full, nothing was noted. */
+bool hazards_conflict(const struct hazards *h, const struct hazard_use *use, uint32_t n);
+bool hazards_add(struct hazards *h, const struct hazard_use *use, uint32_t n);
 void hazards_clear(struct hazards *h);
 
 #endif

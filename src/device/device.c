@@ -18,8 +18,11 @@ enum {
 
 struct device_priv {
   struct hazards hazards;
+  struct hazards aside;         /* uses of what went to the second queue and was not joined */
+  bool is_aside, apart, apart_all;   /* now recording for it; it has such work; and more of it than `aside` holds */
   enum lrqk_status fault;       /* the first fault since the last submit; recording calls do nothing until then */
   bool recorded, lost;
+  double expected_ns;           /* of what is recorded */
   uint64_t ticket;              /* of the last submit */
   uint32_t n_buffers;
   struct buffer *staging;       /* made at the first transfer that needs it */
@@ -126,7 +129,35 @@ static void decoding_guard(const struct device *d, const char *what, const char 
 #endif
 }
 
+static void note(struct device *d, enum lrqk_status s) {
+  if (s == LRQK_DEVICE_LOST) d->priv->lost = true;
+  if (d->priv->fault == LRQK_OK) d->priv->fault = s;
+}
+
+/* The first queue waits for all that the second one was given. */
+static void join(struct device *d) {
+  struct device_priv *p = d->priv;
+  if (!p->apart) return;
+  note(d, d->ops->join(d));
+  hazards_clear(&p->aside);
+  p->apart = p->apart_all = false;
+}
+
+/* Buffers in HOST may be mapped and unmapped as a whole by the first command that uses them: all of them is in use then. */
+static void order_aside(struct device *d, const struct hazard_use *use, uint32_t n) {
+  struct device_priv *p = d->priv;
+  struct hazard_use wide[KERNEL_MAX_BINDINGS];
+  for (uint32_t i = 0; i < n; i++) {
+    bool whole = use[i].view.buf->place != PLACE_DEVICE;
+    wide[i] = whole ? (struct hazard_use){ view_of(use[i].view.buf), ACCESS_READ_WRITE } : use[i];
+  }
+  p->apart_all = !hazards_add(&p->aside, wide, n) || p->apart_all;
+}
+
 static void order(struct device *d, const struct hazard_use *use, uint32_t n) {
+  struct device_priv *p = d->priv;
+  if (p->is_aside) order_aside(d, use, n);
+  else if (p->apart && (p->apart_all || hazards_conflict(&p->aside, use, n))) join(d);
   if (hazards_use(&d->priv->hazards, use, n) || d->serial) d->ops->barrier(d);
   d->priv->recorded = true;
 }
@@ -137,6 +168,17 @@ static void watch_command(const struct device *d, const struct command *c) {
 
 static void watch_call(const struct device *d, enum device_call call, bool done) {
   if (d->watch) d->watch->call(d->watch->ud, call, done);
+}
+
+static enum lrqk_status send(struct device *d);
+
+/* A command that would make the submit too long begins another one. */
+static void pace(struct device *d, const struct command *c) {
+  struct device_priv *p = d->priv;
+  if (!d->pace || p->is_aside) return;
+  double ns = d->pace->ns(d->pace->ud, c);
+  if (p->recorded && p->expected_ns + ns > DEVICE_SUBMIT_NS) note(d, send(d));
+  p->expected_ns += ns;
 }
 
 /* Memory that the host cannot reach is zeroed in the command stream, before anything that uses it. */
@@ -335,11 +377,6 @@ enum lrqk_status kernel_get(const struct kernel **out, struct device *d, enum ke
 
 /* ---- recording */
 
-static void note(struct device *d, enum lrqk_status s) {
-  if (s == LRQK_DEVICE_LOST) d->priv->lost = true;
-  if (d->priv->fault == LRQK_OK) d->priv->fault = s;
-}
-
 static bool disjoint(const struct view *a, const struct view *b) {
   return a->buf != b->buf || a->offset + a->size <= b->offset || b->offset + b->size <= a->offset;
 }
@@ -385,8 +422,10 @@ void device_dispatch(struct device *d, const struct kernel *k, uint32_t gx, uint
   if (s == LRQK_OK && gx && gy && gz) {
     struct hazard_use use[KERNEL_MAX_BINDINGS];
     for (uint32_t i = 0; i < n_views; i++) use[i] = (struct hazard_use){ views[i], kernel_info[k->id].binding[i].access };
+    const struct command c = { k, kernel_info[k->id].id, groups, views, n_views, params };
+    pace(d, &c);
     order(d, use, n_views);
-    watch_command(d, &(struct command){ k, kernel_info[k->id].id, groups, views, n_views, params });
+    watch_command(d, &c);
     s = d->ops->dispatch(d, k, groups, views, params);
   }
   note(d, s);
@@ -394,8 +433,10 @@ void device_dispatch(struct device *d, const struct kernel *k, uint32_t gx, uint
 
 static enum lrqk_status record_copy(struct device *d, struct view dst, struct view src) {
   const struct hazard_use use[2] = { { dst, ACCESS_WRITE }, { src, ACCESS_READ } };
+  const struct command c = { .name = "copy", .views = (const struct view[]){ dst, src }, .n_views = 2 };
+  pace(d, &c);
   order(d, use, 2);
-  watch_command(d, &(struct command){ .name = "copy", .views = (const struct view[]){ dst, src }, .n_views = 2 });
+  watch_command(d, &c);
   enum lrqk_status s = d->ops->copy(d, dst, src);
   note(d, s);
   return s;
@@ -415,7 +456,10 @@ void device_copy(struct device *d, struct view dst, struct view src) {
   if (d->priv->fault != LRQK_OK) return;
   note(d, check_copy(d, &dst, &src));
   if (d->priv->fault != LRQK_OK || !src.size) return;
-  if (dst.buf->place == PLACE_HOST || src.buf->place == PLACE_HOST) d->bus_bytes += src.size;
+  if (dst.buf->place == PLACE_HOST || src.buf->place == PLACE_HOST) {
+    d->bus_bytes += src.size;
+    d->aside_bytes += d->priv->is_aside ? src.size : 0;
+  }
   record_copy(d, dst, src);
 }
 
@@ -429,8 +473,10 @@ void device_fill(struct device *d, struct view dst, uint32_t word) {
   if (d->priv->fault != LRQK_OK) return;
   note(d, check_fill(d, &dst));
   if (d->priv->fault != LRQK_OK || !dst.size) return;
+  const struct command c = { .name = "fill", .views = &dst, .n_views = 1 };
+  pace(d, &c);
   order(d, &(struct hazard_use){ dst, ACCESS_WRITE }, 1);
-  watch_command(d, &(struct command){ .name = "fill", .views = &dst, .n_views = 1 });
+  watch_command(d, &c);
   note(d, d->ops->fill(d, dst, word));
 }
 
@@ -440,19 +486,47 @@ void device_fault(struct device *d, enum lrqk_status s) {
   if (s != LRQK_OK) note(d, s);
 }
 
+/* Sends what is recorded on the first queue. */
+static enum lrqk_status send(struct device *d) {
+  struct device_priv *p = d->priv;
+  watch_call(d, CALL_SUBMIT, false);
+  enum lrqk_status s = d->ops->submit(d, p->ticket + 1);
+  watch_call(d, CALL_SUBMIT, true);
+  p->ticket++;
+  p->recorded = false;
+  p->expected_ns = 0;
+  hazards_clear(&p->hazards);   /* every submit begins with a barrier */
+  p->lost = s == LRQK_DEVICE_LOST;
+  return s;
+}
+
+bool device_aside_begin(struct device *d) {
+  struct device_priv *p = d->priv;
+  if (d->caps.info.queues < 2 || !d->ops->aside || d->stamping || d->serial || p->fault != LRQK_OK || p->lost) return false;
+  join(d);
+  if (p->recorded) note(d, send(d));
+  if (p->fault == LRQK_OK) note(d, d->ops->aside(d, true));
+  p->is_aside = p->fault == LRQK_OK;
+  return p->is_aside;
+}
+
+void device_aside_end(struct device *d) {
+  struct device_priv *p = d->priv;
+  if (!p->is_aside) return;
+  p->is_aside = p->recorded = false;
+  p->apart = true;
+  hazards_clear(&p->hazards);
+  note(d, d->ops->aside(d, false));
+}
+
 enum lrqk_status device_submit(struct device *d, uint64_t *ticket) {
   struct device_priv *p = d->priv;
+  REQUIRE(d, !p->is_aside, "%s", "device_submit: between device_aside_begin and device_aside_end");
   enum lrqk_status fault = p->fault;
   p->fault = LRQK_OK;
   if (p->lost) return fail(&d->log, LRQK_DEVICE_LOST, "%s was lost", d->caps.info.name);
   if (p->recorded) {   /* also after a fault: what was recorded before it is valid, and its resources must be released */
-    watch_call(d, CALL_SUBMIT, false);
-    enum lrqk_status s = d->ops->submit(d, p->ticket + 1);
-    watch_call(d, CALL_SUBMIT, true);
-    p->ticket++;
-    p->recorded = false;
-    hazards_clear(&p->hazards);   /* every submit begins with a barrier */
-    p->lost = s == LRQK_DEVICE_LOST;
+    enum lrqk_status s = send(d);
     if (fault == LRQK_OK) fault = s;
   }
   if (fault == LRQK_OK && ticket) *ticket = p->ticket;
@@ -466,6 +540,8 @@ enum lrqk_status device_wait(struct device *d, uint64_t ticket) {
   watch_call(d, CALL_WAIT, false);
   enum lrqk_status s = d->ops->wait(d, ticket ? ticket : p->ticket);
   watch_call(d, CALL_WAIT, true);
+  hazards_clear(&p->aside);     /* a wait covers the second queue */
+  p->apart = p->apart_all = false;
   p->lost = s == LRQK_DEVICE_LOST;
   return s;
 }

@@ -40,6 +40,7 @@ struct device {
   uint64_t bus_bytes;             /* bytes that copies moved from or to HOST (kernels that read HOST count their own) */
   uint32_t validation_messages;   /* of the validation layer, so far; each is an error (options.validate) */
   const struct device_watch *watch;   /* who follows what is recorded (profile/); NULL: nobody */
+  const struct device_pace *pace; /* how long commands are expected to take; NULL: submits are as long as who records makes them */
   const char *at_stage;           /* what is recorded now belongs to this part of the model, and to this layer (-1: none); */
   int32_t at_layer;               /* for who watches */
   const char *at_call;            /* ... and to this call ("token", at which position); "": none */
@@ -47,11 +48,18 @@ struct device {
   bool stamping;                  /* spans are collected; at first what options.timing says */
   bool serial;                    /* a barrier before every command: nothing overlaps */
   bool whole;                     /* spans are those of submits, not of commands; changes only while nothing is recorded */
+  uint64_t aside_bytes;           /* of bus_bytes: by copies on the second queue */
   bool decoding;                  /* an allocation now is a bug: debug builds abort, others log it */
   bool counting;                  /* buffers have sizes but no memory, nothing is written, read (as zeros) or run: see device_twin */
   struct device_priv *priv;       /* device.c's */
   void *backend;                  /* the back end's */
 };
+
+/* Nanoseconds that a command is expected to run.  What is recorded is sent before it is expected to take longer than
+ * DEVICE_SUBMIT_NS: drivers end what runs for seconds, and a desktop stands still meanwhile. */
+struct command;
+struct device_pace { double (*ns)(void *ud, const struct command *c); void *ud; };
+enum { DEVICE_SUBMIT_NS = 100000000 };
 
 struct buffer {
   struct device *dev;
@@ -129,6 +137,12 @@ void device_copy(struct device *d, struct view dst, struct view src);          /
                                                                                   only be multiples of 4 here */
 void device_fill(struct device *d, struct view dst, uint32_t word);
 
+/* What is recorded between begin and end goes to the second queue, behind everything before, and may run beside what comes
+ * after: device.c makes the first later command that needs it wait.  Begin does nothing and returns false (end then has no
+ * part) where there is one queue, or while commands are timed; what is recorded then goes on in order. */
+bool device_aside_begin(struct device *d);
+void device_aside_end(struct device *d);
+
 void device_fault(struct device *d, enum lrqk_status s);       /* a fault of who records, logged already; LRQK_OK is none */
 enum lrqk_status device_submit(struct device *d, uint64_t *ticket);            /* ticket may be NULL */
 enum lrqk_status device_wait(struct device *d, uint64_t ticket);               /* 0: everything submitted */
@@ -176,6 +190,10 @@ struct device_ops {
   void (*barrier)(struct device *d);                       /* everything recorded before is visible to what comes after */
   enum lrqk_status (*submit)(struct device *d, uint64_t ticket);   /* tickets count 1, 2, 3 ... */
   enum lrqk_status (*wait)(struct device *d, uint64_t ticket);
+  /* NULL: one queue.  aside: commands go to the second queue, which waits for all submits so far; or they no longer do, and
+   * what it got is sent.  join: what is recorded next on the first queue waits for all that.  wait covers it, too. */
+  enum lrqk_status (*aside)(struct device *d, bool begin);
+  enum lrqk_status (*join)(struct device *d);
   size_t (*spans)(struct device *d, struct span *out, size_t cap);
   bool (*clocks)(struct device *d, struct clocks *out);    /* optional, as the next two; nothing is recorded or runs */
   size_t (*kernel_figures)(const struct kernel *k, struct kernel_figure *out, size_t cap);

@@ -122,6 +122,7 @@ enum lrqk_status forward_decode(struct forward *f, struct attention *a, int32_t 
   model_embed(m, id, staged(f, f->in_x));
   for (int i = 0; i < f->n_cs; i++) rope_row(&m->hp, f->turns[i], t, staged(f, f->in_cs[i]));
   attention_step(a, t, (uint32_t *)staged(f, f->step));
+  memcpy(f->step_words, staged(f, f->step), sizeof f->step_words);
   at(f, -1, "embed");
   device_copy(f->dev, f->in, view_of(f->staging_in));
   struct view x = f->in_x, delta = { 0 };

@@ -6,6 +6,7 @@
 
 #include "attention/attention.h"
 #include "model/linear.h"
+#include "shaders/step.h"
 
 struct forward {
   const struct model *m;
@@ -25,6 +26,7 @@ struct forward {
   struct view logits, capped;     /* [logit_rows][V] */
   struct view in_x, in_cs[2], step;   /* a decode step's input: [D], [d/2][2], [STEP_WORDS] */
   struct view in;                 /* these together */
+  uint32_t step_words[STEP_WORDS];   /* a copy on the host, for who counts what a step costs */
   struct buffer *staging_in, *staging_out;
   struct pool pool;
 };

@@ -72,6 +72,11 @@ static double tokens(const struct bench_row *r) { return (double)(r->n_prompt ? 
 static double ms_per_token(const struct bench_row *r) { return 1e3 * bench_mean(r->wall, r->reps) / tokens(r); }
 static double cpu_ms_per_token(const struct bench_row *r) { return 1e3 * bench_mean(r->cpu, r->reps) / tokens(r); }
 
+/* Of those over the bus: what the second queue moved while the first worked. */
+static double hidden_per_token(const struct bench_row *r) {
+  return r->stats.decoded ? (double)r->stats.hidden_bytes / (double)r->stats.decoded : NAN;
+}
+
 /* Until the logits of the prompt's last token are there. */
 static double first_token_ms(const struct bench_row *r) { return r->n_prompt ? 1e3 * bench_mean(r->wall, r->reps) : NAN; }
 
@@ -130,7 +135,7 @@ static void as_table(struct text *t, bool md, const struct bench_head *head, con
 static void as_csv(struct text *t, const struct bench_head *head, const struct bench_row *rows, size_t n) {
   text_printf(t, "model_filename,model_size,model_n_params,n_layers,backend,device,driver,policy,n_prompt,n_gen,n_depth,fill,reps,avg_ns,"
                  "stddev_ns,avg_ts,stddev_ts,ttft_ms,ms_per_token,cpu_ms_per_token,fill_ms,device_kv_bytes,host_kv_bytes,"
-                 "bus_bytes_per_token,hit_rate,chosen,rounded,check\n");
+                 "bus_bytes_per_token,hidden_bytes_per_token,hit_rate,chosen,rounded,check\n");
   for (size_t k = 0; k < n; k++) {
     const struct bench_row *r = &rows[k];
     double mean, deviation;
@@ -150,6 +155,7 @@ static void as_csv(struct text *t, const struct bench_head *head, const struct b
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) csv_num(t, values[i]);
     text_printf(t, ",%llu,%llu", (unsigned long long)r->stats.device_bytes, (unsigned long long)r->stats.host_bytes);
     csv_num(t, bus_per_token(&r->stats));
+    csv_num(t, hidden_per_token(r));
     csv_num(t, hit_rate(&r->stats));
     text_printf(t, ",%llu,%llu", (unsigned long long)r->choice.chosen, (unsigned long long)r->choice.rounded);
     text_add(t, ",", 1);
@@ -182,6 +188,7 @@ static void json_row(struct text *t, const struct bench_row *r) {
   json_field_uint(t, "device_kv_bytes", r->stats.device_bytes);
   json_field_uint(t, "host_kv_bytes", r->stats.host_bytes);
   json_field_num(t, "bus_bytes_per_token", bus_per_token(&r->stats));
+  json_field_num(t, "hidden_bytes_per_token", hidden_per_token(r));
   json_field_num(t, "hit_rate", hit_rate(&r->stats));
   json_key(t, "choice");
   json_open(t, '{');

@@ -175,6 +175,7 @@ static int measure(struct bench *b, struct bench_row *r, const struct policy *p,
   if (!code) code = (int)lrqk_session_stats(b->w.session, &r->stats);
   r->stats.decoded -= code ? 0 : before.decoded;
   r->stats.bus_bytes -= code ? 0 : before.bus_bytes;
+  r->stats.hidden_bytes -= code ? 0 : before.hidden_bytes;
   r->stats.chosen -= code ? 0 : before.chosen;
   r->stats.misses -= code ? 0 : before.misses;
   if (!code) code = check_all(b, r, p, test);

@@ -82,6 +82,7 @@ static void as_json(struct text *t, const struct lrqk_device_info *d) {
   json_field_uint(t, "max_shared", d->max_shared);
   json_field_uint(t, "max_storage_bindings", d->max_storage_bindings);
   json_field_uint(t, "subgroup", d->subgroup);
+  json_field_uint(t, "queues", d->queues);
   json_field_num(t, "timestamp_period_ns", d->timestamp_period_ns);
   json_key(t, "clblast");
   json_bool(t, d->clblast);
@@ -111,6 +112,7 @@ static void as_text(struct text *t, const struct lrqk_device_info *d, bool verbo
   text_printf(t, "     workgroup       up to %u invocations, %s shared, %u storage bindings\n", d->max_workgroup,
               human_bytes(d->max_shared, a), d->max_storage_bindings);
   if (d->subgroup) text_printf(t, "     subgroup        %u lanes\n", d->subgroup);
+  text_printf(t, "     queues          %s\n", d->queues > 1 ? "2: rows of the host are copied while others are worked on" : "one");
   if (d->timestamp_period_ns > 0) text_printf(t, "     timestamps      every %g ns%s\n", d->timestamp_period_ns, d->calibrated ? ", on a clock that the driver compares with the host's" : "");
   else text_printf(t, "     timestamps      none\n");
   text_printf(t, "     of kernels      %s\n", d->statistics ? "the driver tells registers, memory and the like (profile --json)" : "the driver tells nothing");

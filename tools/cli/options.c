@@ -119,6 +119,8 @@ static const struct option {
   {"lambda-k", NULL, NULL, CACHE, 0, 0, 0, "X", "1", "gram, paper: weight of the fit to the keys in the factors", CACHED},
   {"lambda", NULL, NULL, CACHE, 0, 0, 0, "X", "1", "paper: weight of the tokens attended to last in a decode step", CACHED},
   {"freeze-basis", NULL, NULL, CACHE_FLAG, 0, 0, 0, "on|off", "off", "paper: a decode step leaves the bases of the factors alone", CACHED},
+  {"overlap", NULL, NULL, CACHE, 0, 0, 0, "on|off", "on",
+   "on devices with a second queue: rows of the host are copied on it while the\nfirst one works; results are the same", CACHED},
   {"share", NULL, NULL, CACHE, 0, 0, 0, "NAME", "group", "paper: proxies for a group of heads or for each query head: group or head", CACHED},
   {"active", NULL, NULL, CACHE, 0, 0, 0, "N", "2048", "tokens chosen by score for each step", CACHED},
   {"lite", NULL, NULL, CACHE, 0, 0, 0, "N", "64", "newest tokens, always on the device", CACHED},

@@ -26,7 +26,7 @@ static struct device_caps host_caps(void) {
     .info = { .backend = "host", .name = "host", .driver = "plain C, one thread", .type = LRQK_DEVICE_SOFTWARE, .unified = true,
               .n_memory = 1, .memory = { { .flags = "device,host,cached" } }, .max_allocation = UINT64_C(1) << 40,
               .max_binding = UINT64_C(1) << 32, .max_workgroup = 1024, .max_shared = 64 << 10,
-              .max_storage_bindings = KERNEL_MAX_BINDINGS, .subgroup = 1, .timestamp_period_ns = 1, .calibrated = true },
+              .max_storage_bindings = KERNEL_MAX_BINDINGS, .subgroup = 1, .queues = 1, .timestamp_period_ns = 1, .calibrated = true },
     .cpu = true, .mapped = true,
   };
   ram_bytes(&caps.info.memory[0].bytes, &caps.info.memory[0].free);

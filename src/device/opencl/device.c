@@ -45,6 +45,8 @@ static enum lrqk_status open_device(struct ocl *o, uint32_t index, const struct 
   if (!o->context) return ocl_fail(o, r, "clCreateContext");
   o->queue = clCreateCommandQueue(o->context, o->ocl.id, o->timing ? CL_QUEUE_PROFILING_ENABLE : 0, &r);
   if (!o->queue) return ocl_fail(o, r, "clCreateCommandQueue");
+  o->second = clCreateCommandQueue(o->context, o->ocl.id, 0, &r);
+  if (!o->second) return ocl_fail(o, r, "clCreateCommandQueue");
   ocl_cache_open(o);
   return LRQK_OK;
 }
@@ -53,11 +55,13 @@ static enum lrqk_status open_device(struct ocl *o, uint32_t index, const struct 
 static void ocl_close(struct device *d) {
   struct ocl *o = d->backend;
   if (o->queue) clFinish(o->queue);
+  if (o->second) clFinish(o->second);
   ocl_blas_close(o);
   ocl_commands_destroy(o);
   ocl_stamps_destroy(o);
   if (o->range) ocl_ranges_drop(o);
   if (o->queue) clReleaseCommandQueue(o->queue);
+  if (o->second) clReleaseCommandQueue(o->second);
   if (o->context) clReleaseContext(o->context);
   mem_free(o->range);
   mem_free(o);
@@ -79,6 +83,6 @@ const struct device_ops device_opencl = {
   .buffer_create = ocl_buffer_create, .buffer_destroy = ocl_buffer_destroy,
   .kernel_create = ocl_kernel_create, .kernel_destroy = ocl_kernel_destroy,
   .dispatch = ocl_dispatch, .copy = ocl_copy, .fill = ocl_fill, .barrier = ocl_barrier,
-  .submit = ocl_submit, .wait = ocl_wait, .spans = ocl_spans, .clocks = ocl_clocks,
+  .submit = ocl_submit, .wait = ocl_wait, .aside = ocl_aside, .join = ocl_join, .spans = ocl_spans, .clocks = ocl_clocks,
   .kernel_figures = ocl_kernel_figures,
 };

@@ -118,6 +118,7 @@ void ocl_caps(const struct ocl_device *ocl, struct device_caps *caps) {
   ocl_text(ocl, CL_DRIVER_VERSION, version, sizeof version);
   snprintf(info->driver, sizeof info->driver, "%s %s", platform, version);
   caps->cpu = info->type == LRQK_DEVICE_SOFTWARE;
+  info->queues = caps->cpu ? 1 : 2;   /* a CPU has only so many cores, however many queues it is given */
   caps->mapped = ocl->shared;
   info->unified = caps->cpu || info->type == LRQK_DEVICE_INTEGRATED;
   info->memory[0].bytes = number(ocl, CL_DEVICE_GLOBAL_MEM_SIZE);

@@ -46,7 +46,7 @@ enum lrqk_status ocl_use(struct ocl *o, const struct buffer *b) {
   struct ocl_buffer *ob = b->backend;
   ob->ticket = o->ticket + 1;
   if (!is_mapped_place(o, b) || !ob->map) return LRQK_OK;
-  OCL_TRY(o, clEnqueueUnmapMemObject, o->queue, ob->mem, ob->map, 0, NULL, NULL);
+  OCL_TRY(o, clEnqueueUnmapMemObject, o->is_aside ? o->second : o->queue, ob->mem, ob->map, 0, NULL, NULL);
   ob->map = NULL;
   return LRQK_OK;
 }
@@ -104,6 +104,7 @@ void ocl_buffer_destroy(struct buffer *b) {
   }
   if (ob->mem && is_mapped_place(o, b) && ob->map) clEnqueueUnmapMemObject(o->queue, ob->mem, ob->map, 0, NULL, NULL);
   if (ob->mem) clReleaseMemObject(ob->mem);
+  clFinish(o->second);
   clFinish(o->queue);   /* the block must outlive the buffer in it */
   mem_free(ob->block);
   mem_free(ob);

@@ -48,7 +48,9 @@ struct ocl {
   struct device *dev;
   struct ocl_device ocl;
   cl_context context;
-  cl_command_queue queue;
+  cl_command_queue queue, second;
+  bool is_aside;                /* commands go to the second queue */
+  cl_event aside;               /* the end of what it was given; NULL: that has been awaited */
 
   struct buffer *buffers;       /* those that are mapped and unmapped */
   struct ocl_range *range;      /* [OCL_RANGES] hashed by what they are; mem NULL: free */
@@ -117,6 +119,8 @@ enum lrqk_status ocl_fill(struct device *d, struct view dst, uint32_t word);
 void ocl_barrier(struct device *d);
 enum lrqk_status ocl_submit(struct device *d, uint64_t ticket);
 enum lrqk_status ocl_wait(struct device *d, uint64_t ticket);
+enum lrqk_status ocl_aside(struct device *d, bool begin);
+enum lrqk_status ocl_join(struct device *d);
 void ocl_commands_destroy(struct ocl *o);
 
 /* timing.c: nothing happens unless o->timing */

@@ -5,29 +5,43 @@
 
 static const uint64_t wait_ns = UINT64_C(1000000000), warn_after = 30;   /* one wait; waits without an answer */
 
-enum lrqk_status vk_commands_init(struct vk *v) {
+static enum lrqk_status init_stream(struct vk *v, struct vk_stream *t) {
   const VkCommandPoolCreateInfo pool = {
     .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO, .flags = VK_COMMAND_POOL_CREATE_RESET_COMMAND_BUFFER_BIT,
     .queueFamilyIndex = v->family,
   };
-  VK_TRY(v, CreateCommandPool, v->device, &pool, NULL, &v->commands);
+  VK_TRY(v, CreateCommandPool, v->device, &pool, NULL, &t->commands);
   for (int i = 0; i < VK_RING; i++) {
     const VkCommandBufferAllocateInfo info = {
-      .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = v->commands, .commandBufferCount = 1,
+      .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO, .commandPool = t->commands, .commandBufferCount = 1,
     };
     const VkFenceCreateInfo fence = { .sType = VK_STRUCTURE_TYPE_FENCE_CREATE_INFO };
-    VK_TRY(v, AllocateCommandBuffers, v->device, &info, &v->slot[i].cmd);
-    VK_TRY(v, CreateFence, v->device, &fence, NULL, &v->slot[i].fence);
+    VK_TRY(v, AllocateCommandBuffers, v->device, &info, &t->slot[i].cmd);
+    VK_TRY(v, CreateFence, v->device, &fence, NULL, &t->slot[i].fence);
   }
+  if (!v->timeline) return LRQK_OK;
+  const VkSemaphoreTypeCreateInfoKHR counts = { .sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO_KHR, .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE_KHR };
+  const VkSemaphoreCreateInfo semaphore = { .sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &counts };
+  VK_TRY(v, CreateSemaphore, v->device, &semaphore, NULL, &t->done);
   return LRQK_OK;
 }
 
+enum lrqk_status vk_commands_init(struct vk *v) {
+  v->now = &v->stream[0];
+  TRY(init_stream(v, &v->stream[0]));
+  return init_stream(v, &v->stream[1]);
+}
+
 void vk_commands_destroy(struct vk *v) {
-  for (int i = 0; i < VK_RING; i++) {
-    if (v->slot[i].fence) v->DestroyFence(v->device, v->slot[i].fence, NULL);
-    vk_stamps_destroy(v, &v->slot[i]);
+  for (int k = 0; k < 2; k++) {
+    struct vk_stream *t = &v->stream[k];
+    for (int i = 0; i < VK_RING; i++) {
+      if (t->slot[i].fence) v->DestroyFence(v->device, t->slot[i].fence, NULL);
+      vk_stamps_destroy(v, &t->slot[i]);
+    }
+    if (t->done) v->DestroySemaphore(v->device, t->done, NULL);
+    if (t->commands) v->DestroyCommandPool(v->device, t->commands, NULL);
   }
-  if (v->commands) v->DestroyCommandPool(v->device, v->commands, NULL);
 }
 
 /* Waits for one submit.  A slow device is not a lost one: only the driver's word ends the wait. */
@@ -50,7 +64,7 @@ static void memory_barrier(struct vk *v, VkPipelineStageFlags to, VkAccessFlags 
     .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, .dstAccessMask = access,
   };
   const VkPipelineStageFlags from = VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT;
-  v->CmdPipelineBarrier(v->slot[v->head].cmd, from, to, 0, 1, &b, 0, NULL, 0, NULL);
+  v->CmdPipelineBarrier(v->now->slot[v->now->head].cmd, from, to, 0, 1, &b, 0, NULL, 0, NULL);
 }
 
 void vk_barrier(struct device *d) {
@@ -61,33 +75,47 @@ void vk_barrier(struct device *d) {
 /* The command buffer that records.  It begins with a barrier: submits run in order, but what they wrote must be made
  * visible. */
 static enum lrqk_status recorder(struct vk *v, struct vk_slot **out) {
-  struct vk_slot *s = *out = &v->slot[v->head];
-  if (v->recording) return LRQK_OK;
+  struct vk_slot *s = *out = &v->now->slot[v->now->head];
+  if (v->now->recording) return LRQK_OK;
   if (s->busy) TRY(finish(v, s));
   const VkCommandBufferBeginInfo info = {
     .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
   };
   VK_TRY(v, BeginCommandBuffer, s->cmd, &info);
-  v->recording = true;
-  v->bound = VK_NULL_HANDLE;
+  v->now->recording = true;
+  v->now->bound = VK_NULL_HANDLE;
   vk_barrier(v->dev);
   vk_stamps_begin(v, s);
   return LRQK_OK;
 }
 
 static enum lrqk_status send(struct vk *v, uint64_t ticket) {
-  struct vk_slot *s = &v->slot[v->head];
-  if (!v->recording) return LRQK_OK;
+  struct vk_slot *s = &v->now->slot[v->now->head];
+  if (!v->now->recording) return LRQK_OK;
   memory_barrier(v, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT);
-  v->recording = false;
+  v->now->recording = false;
   vk_labels_end(v, s->cmd);
   vk_stamps_end(v, s);
   VK_TRY(v, EndCommandBuffer, s->cmd);
-  const VkSubmitInfo info = { .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .commandBufferCount = 1, .pCommandBuffers = &s->cmd };
-  VK_TRY(v, QueueSubmit, v->queue, 1, &info, s->fence);
+  struct vk_stream *t = v->now;
+  const struct vk_stream *other = &v->stream[t == v->stream];
+  const VkPipelineStageFlags all = VK_PIPELINE_STAGE_ALL_COMMANDS_BIT;
+  const uint64_t counts = t->count + 1;
+  const VkTimelineSemaphoreSubmitInfoKHR values = {
+    .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO_KHR, .waitSemaphoreValueCount = t->after > 0, .pWaitSemaphoreValues = &t->after,
+    .signalSemaphoreValueCount = 1, .pSignalSemaphoreValues = &counts,
+  };
+  const VkSubmitInfo info = {
+    .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO, .pNext = t->done ? &values : NULL, .commandBufferCount = 1, .pCommandBuffers = &s->cmd,
+    .waitSemaphoreCount = t->after > 0, .pWaitSemaphores = &other->done, .pWaitDstStageMask = &all,
+    .signalSemaphoreCount = t->done != VK_NULL_HANDLE, .pSignalSemaphores = &t->done,
+  };
+  VK_TRY(v, QueueSubmit, v->now->queue, 1, &info, s->fence);
   s->busy = true;
   s->ticket = ticket;
-  v->head = (v->head + 1) % VK_RING;
+  t->count = counts;
+  t->after = 0;
+  v->now->head = (v->now->head + 1) % VK_RING;
   return LRQK_OK;
 }
 
@@ -100,8 +128,8 @@ enum lrqk_status vk_dispatch(struct device *d, const struct kernel *k, const uin
   TRY(vk_set_get(v, vk->layout, views, &set));   /* first: it may send what is recorded */
   TRY(recorder(v, &s));
   vk_label(v, s->cmd, kernel_info[k->id].id);
-  if (v->bound != vk->pipeline) v->CmdBindPipeline(s->cmd, VK_PIPELINE_BIND_POINT_COMPUTE, vk->pipeline);
-  v->bound = vk->pipeline;
+  if (v->now->bound != vk->pipeline) v->CmdBindPipeline(s->cmd, VK_PIPELINE_BIND_POINT_COMPUTE, vk->pipeline);
+  v->now->bound = vk->pipeline;
   v->CmdBindDescriptorSets(s->cmd, VK_PIPELINE_BIND_POINT_COMPUTE, vk->layout->pipeline, 0, 1, &set, 0, NULL);
   v->CmdPushConstants(s->cmd, vk->layout->pipeline, VK_SHADER_STAGE_COMPUTE_BIT, 0, vk->layout->params_size, params);
   v->CmdDispatch(s->cmd, groups[0], groups[1], groups[2]);
@@ -141,14 +169,41 @@ enum lrqk_status vk_submit(struct device *d, uint64_t ticket) {
   return fresh ? fail(&d->log, LRQK_CHECK, "%" PRIu32 " new messages of the validation layer", fresh) : LRQK_OK;
 }
 
-/* In the order of submission, so that spans are in order too. */
-enum lrqk_status vk_wait(struct device *d, uint64_t ticket) {
+/* ---- the second queue: the streams wait for each other's counts */
+
+enum lrqk_status vk_aside(struct device *d, bool begin) {
   struct vk *v = d->backend;
+  if (!begin) {
+    enum lrqk_status s = send(v, v->ticket);
+    v->now = &v->stream[0];
+    return s;
+  }
+  v->stream[1].after = v->stream[0].count;
+  v->now = &v->stream[1];
+  return LRQK_OK;
+}
+
+/* What this command buffer has recorded may run before: it is sent first. */
+enum lrqk_status vk_join(struct device *d) {
+  struct vk *v = d->backend;
+  TRY(send(v, v->ticket));   /* under the ticket before its own, which is right: who awaits the own one waits for both */
+  v->stream[0].after = v->stream[1].count;
+  return LRQK_OK;
+}
+
+static enum lrqk_status wait_stream(struct vk *v, struct vk_stream *t, uint64_t ticket) {
   for (uint32_t i = 0; i < VK_RING; i++) {
-    struct vk_slot *s = &v->slot[(v->head + i) % VK_RING];
+    struct vk_slot *s = &t->slot[(t->head + i) % VK_RING];
     if (s->busy && s->ticket <= ticket) TRY(finish(v, s));
   }
   return LRQK_OK;
+}
+
+/* In the order of submission, so that spans are in order too. */
+enum lrqk_status vk_wait(struct device *d, uint64_t ticket) {
+  struct vk *v = d->backend;
+  TRY(wait_stream(v, &v->stream[0], ticket));
+  return wait_stream(v, &v->stream[1], UINT64_MAX);
 }
 
 enum lrqk_status vk_flush(struct vk *v) {

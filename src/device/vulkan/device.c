@@ -44,26 +44,32 @@ static VkDeviceSize import_alignment(struct vk *v) {
 }
 
 static enum lrqk_status create_device(struct vk *v) {
-  const float priority = 1;
-  uint32_t bits;
-  v->family = vk_compute_family(&v->inst, v->phys, &bits);
+  const float priority[2] = { 1, 1 };
+  uint32_t bits, queues;
+  v->family = vk_compute_family(&v->inst, v->phys, &bits, &queues);
+  if (queues > 2) queues = 2;
+  v->timeline = vk_has_timeline(&v->inst, v->phys);
   v->stamp_mask = bits >= 64 ? UINT64_MAX : (UINT64_C(1) << bits) - 1;
   v->timing = v->timing && bits;
   v->import_align = import_alignment(v);
   const VkDeviceQueueCreateInfo queue = {
-    .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, .queueFamilyIndex = v->family, .queueCount = 1, .pQueuePriorities = &priority,
+    .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO, .queueFamilyIndex = v->family, .queueCount = queues, .pQueuePriorities = priority,
   };
   v->calibrated = v->timing && vk_can_calibrate(&v->inst, v->phys);
   VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR figures = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
                                                                       .pipelineExecutableInfo = VK_TRUE };
   v->statistics = v->timing && v->dev->caps.info.statistics;
-  const char *extensions[3];
+  VkPhysicalDeviceTimelineSemaphoreFeaturesKHR timeline = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES_KHR,
+                                                            .pNext = v->statistics ? &figures : NULL, .timelineSemaphore = VK_TRUE };
+  const char *extensions[4];
   uint32_t n = 0;
   if (v->import_align) extensions[n++] = VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME;
   if (v->statistics) extensions[n++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
   if (v->calibrated) extensions[n++] = VK_EXT_CALIBRATED_TIMESTAMPS_EXTENSION_NAME;
+  if (v->timeline) extensions[n++] = VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME;
   const VkDeviceCreateInfo info = {
-    .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = v->statistics ? &figures : NULL, .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue,
+    .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = v->timeline ? (void *)&timeline : timeline.pNext,
+    .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue,
     .enabledExtensionCount = n, .ppEnabledExtensionNames = extensions,
   };
   VkResult r = v->inst.CreateDevice(v->phys, &info, NULL, &v->device);
@@ -72,7 +78,8 @@ static enum lrqk_status create_device(struct vk *v) {
     return vk_fail(v, r, "vkCreateDevice");
   }
   if (!load_functions(v)) return fail(&v->dev->log, LRQK_DEVICE, "%s: the driver lacks functions of Vulkan 1.1", v->dev->caps.info.name);
-  v->GetDeviceQueue(v->device, v->family, 0, &v->queue);
+  v->GetDeviceQueue(v->device, v->family, 0, &v->stream[0].queue);
+  v->GetDeviceQueue(v->device, v->family, queues - 1, &v->stream[1].queue);
   return LRQK_OK;
 }
 
@@ -138,6 +145,6 @@ const struct device_ops device_vulkan = {
   .buffer_create = vk_buffer_create, .buffer_destroy = vk_buffer_destroy,
   .kernel_create = vk_kernel_create, .kernel_destroy = vk_kernel_destroy,
   .dispatch = vk_dispatch, .copy = vk_copy, .fill = vk_fill, .barrier = vk_barrier,
-  .submit = vk_submit, .wait = vk_wait, .spans = vk_spans, .clocks = vk_clocks,
+  .submit = vk_submit, .wait = vk_wait, .aside = vk_aside, .join = vk_join, .spans = vk_spans, .clocks = vk_clocks,
   .kernel_figures = vk_kernel_figures, .frame = vk_frame,
 };

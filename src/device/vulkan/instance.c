@@ -122,17 +122,26 @@ bool vk_has_extension(const struct vk_instance *inst, VkPhysicalDevice phys, con
   return found;
 }
 
-uint32_t vk_compute_family(const struct vk_instance *inst, VkPhysicalDevice phys, uint32_t *stamp_bits) {
+uint32_t vk_compute_family(const struct vk_instance *inst, VkPhysicalDevice phys, uint32_t *stamp_bits, uint32_t *queues) {
   VkQueueFamilyProperties list[16];
   uint32_t n = 16;
   inst->GetPhysicalDeviceQueueFamilyProperties(phys, &n, list);
   for (uint32_t i = 0; i < n; i++) {
     if (!(list[i].queueFlags & VK_QUEUE_COMPUTE_BIT)) continue;
     *stamp_bits = list[i].timestampValidBits;
+    *queues = list[i].queueCount;
     return i;
   }
-  *stamp_bits = 0;
+  *stamp_bits = *queues = 0;
   return UINT32_MAX;
+}
+
+bool vk_has_timeline(const struct vk_instance *inst, VkPhysicalDevice phys) {
+  VkPhysicalDeviceTimelineSemaphoreFeaturesKHR timeline = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES_KHR };
+  VkPhysicalDeviceFeatures2 f = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &timeline };
+  if (!vk_has_extension(inst, phys, VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME)) return false;
+  inst->GetPhysicalDeviceFeatures2(phys, &f);
+  return timeline.timelineSemaphore;
 }
 
 uint32_t vk_usable_devices(const struct vk_instance *inst, const struct log *log, VkPhysicalDevice list[VK_MAX_DEVICES]) {
@@ -140,9 +149,9 @@ uint32_t vk_usable_devices(const struct vk_instance *inst, const struct log *log
   if (inst->EnumeratePhysicalDevices(inst->handle, &n, list) < 0) return 0;
   for (uint32_t i = 0; i < n; i++) {
     VkPhysicalDeviceProperties2 p = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2 };
-    uint32_t bits;
+    uint32_t bits, queues;
     inst->GetPhysicalDeviceProperties2(list[i], &p);
-    if (p.properties.apiVersion < VK_API_VERSION_1_1 || vk_compute_family(inst, list[i], &bits) == UINT32_MAX)
+    if (p.properties.apiVersion < VK_API_VERSION_1_1 || vk_compute_family(inst, list[i], &bits, &queues) == UINT32_MAX)
       log_debug(log, "vulkan: %s is left out: no Vulkan 1.1 or no compute queue", p.properties.deviceName);
     else
       list[usable++] = list[i];
@@ -199,8 +208,8 @@ void vk_caps(const struct vk_instance *inst, VkPhysicalDevice phys, struct devic
   VkPhysicalDeviceProperties2 p = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &m3 };
   if (vk_has_extension(inst, phys, VK_KHR_DRIVER_PROPERTIES_EXTENSION_NAME)) subgroup.pNext = &driver;
   inst->GetPhysicalDeviceProperties2(phys, &p);
-  uint32_t stamp_bits;
-  vk_compute_family(inst, phys, &stamp_bits);
+  uint32_t stamp_bits, queues;
+  vk_compute_family(inst, phys, &stamp_bits, &queues);
 
   *caps = (struct device_caps){ .info = { .backend = "vulkan", .type = device_type(p.properties.deviceType) } };
   struct lrqk_device_info *info = &caps->info;
@@ -214,6 +223,7 @@ void vk_caps(const struct vk_instance *inst, VkPhysicalDevice phys, struct devic
   info->subgroup = subgroup.subgroupSize;
   info->statistics = has_statistics(inst, phys);
   info->calibrated = stamp_bits && vk_can_calibrate(inst, phys);
+  info->queues = !caps->cpu && queues > 1 && vk_has_timeline(inst, phys) ? 2 : 1;   /* a CPU has only so many cores */
   caps->texel = caps->cpu && info->max_texels >= 1u << 26 && texel_formats(inst, phys);
 
   VkPhysicalDeviceMemoryProperties2 m = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_MEMORY_PROPERTIES_2 };

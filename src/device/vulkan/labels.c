@@ -76,5 +76,5 @@ void vk_labels_end(struct vk *v, VkCommandBuffer cmd) { pop(v, cmd, 0); }
 void vk_frame(struct device *d, bool begin) {
   struct vk *v = d->backend;
   const VkDebugUtilsLabelEXT label = { .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_LABEL_EXT, .pLabelName = begin ? "AmdFrameBegin" : "AmdFrameEnd" };
-  if (v->frames) v->inst.QueueInsertDebugUtilsLabelEXT(v->queue, &label);
+  if (v->frames) v->inst.QueueInsertDebugUtilsLabelEXT(v->stream[0].queue, &label);
 }

@@ -33,7 +33,7 @@
   X(CreatePipelineCache) X(DestroyPipelineCache) X(GetPipelineCacheData)                                                  \
   X(CreateDescriptorPool) X(DestroyDescriptorPool) X(ResetDescriptorPool) X(AllocateDescriptorSets) X(UpdateDescriptorSets) \
   X(CreateCommandPool) X(DestroyCommandPool) X(AllocateCommandBuffers) X(BeginCommandBuffer) X(EndCommandBuffer)          \
-  X(CreateFence) X(DestroyFence) X(ResetFences) X(WaitForFences)                                                          \
+  X(CreateSemaphore) X(DestroySemaphore) X(CreateFence) X(DestroyFence) X(ResetFences) X(WaitForFences)                                                          \
   X(CmdBindPipeline) X(CmdBindDescriptorSets) X(CmdPushConstants) X(CmdDispatch) X(CmdCopyBuffer) X(CmdFillBuffer)        \
   X(CmdPipelineBarrier) X(CmdResetQueryPool) X(CmdWriteTimestamp)                                                         \
   X(CreateQueryPool) X(DestroyQueryPool) X(GetQueryPoolResults)
@@ -112,6 +112,18 @@ struct vk_slot {
   struct vk_stamps stamps;
 };
 
+/* A queue and its command buffers. */
+struct vk_stream {
+  VkQueue queue;
+  VkCommandPool commands;
+  struct vk_slot slot[VK_RING];
+  uint32_t head;                /* the slot that records, or will */
+  bool recording;
+  VkPipeline bound;             /* in the command buffer that records */
+  VkSemaphore done;             /* counts its submits; VK_NULL_HANDLE: the device has no such semaphores */
+  uint64_t count, after;        /* submits so far; the next one waits for so many of the other stream, 0: none */
+};
+
 struct vk {
   struct device *dev;
   struct vk_instance inst;
@@ -120,8 +132,8 @@ struct vk {
   VkPhysicalDeviceMemoryProperties memory;
   VkDeviceSize import_align;    /* software drivers: host memory can be imported at this alignment; else 0 */
   VkDevice device;
-  VkQueue queue;
   uint32_t family;
+  bool timeline;                /* semaphores that count */
   bool statistics, calibrated;  /* optional extensions, with timing */
   PFN_vkGetMemoryHostPointerPropertiesEXT GetMemoryHostPointerPropertiesEXT;
   PFN_vkGetPipelineExecutablePropertiesKHR GetPipelineExecutablePropertiesKHR;
@@ -137,11 +149,7 @@ struct vk {
   size_t cache_bytes;           /* as it was loaded */
   struct vk_sets sets;
 
-  VkCommandPool commands;
-  struct vk_slot slot[VK_RING];
-  uint32_t head;                /* the slot that records, or will */
-  bool recording;
-  VkPipeline bound;             /* in the command buffer that records */
+  struct vk_stream stream[2], *now;   /* the second one is another queue of the family, or the same where there is one */
   uint64_t ticket;              /* of the last submit */
   uint32_t messages_seen;       /* validation messages that a submit has reported */
 
@@ -170,7 +178,8 @@ void vk_instance_destroy(struct vk_instance *inst);
 uint32_t vk_usable_devices(const struct vk_instance *inst, const struct log *log, VkPhysicalDevice list[VK_MAX_DEVICES]);
 void vk_caps(const struct vk_instance *inst, VkPhysicalDevice phys, struct device_caps *caps);
 bool vk_has_extension(const struct vk_instance *inst, VkPhysicalDevice phys, const char *name);
-uint32_t vk_compute_family(const struct vk_instance *inst, VkPhysicalDevice phys, uint32_t *stamp_bits);   /* UINT32_MAX: none */
+uint32_t vk_compute_family(const struct vk_instance *inst, VkPhysicalDevice phys, uint32_t *stamp_bits, uint32_t *queues);   /* UINT32_MAX: none */
+bool vk_has_timeline(const struct vk_instance *inst, VkPhysicalDevice phys);
 void vk_enumerate(const struct log *log, bool validate, void (*fn)(void *ud, const struct device_caps *caps), void *ud);
 
 /* memory.c */
@@ -210,6 +219,8 @@ enum lrqk_status vk_fill(struct device *d, struct view dst, uint32_t word);
 void vk_barrier(struct device *d);
 enum lrqk_status vk_submit(struct device *d, uint64_t ticket);
 enum lrqk_status vk_wait(struct device *d, uint64_t ticket);
+enum lrqk_status vk_aside(struct device *d, bool begin);
+enum lrqk_status vk_join(struct device *d);
 
 /* labels.c: nothing happens unless v->labels */
 enum lrqk_status vk_labels_open(struct vk *v, const struct device_options *opt);

@@ -1,0 +1,171 @@
+/* test_overlap.c - the second queue: whatever is recorded aside, results are those of one queue, and of one command after
+ * the other.  Software drivers say that they have one queue; these tests use the second one all the same. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine.h"
+#include "gguf_writer.h"
+#include "kernel_harness.h"
+#include "lrqk/lrqk.h"
+
+#include <check.h>   /* last: it defines a macro named fail */
+
+enum { VOCAB = 288, CTX = 512, PROMPT = 150, STEPS = 24, BUFFERS = 5, WORDS = 4096, ROUNDS = 400 };
+
+static const char *devices[4];   /* what tests open: the drivers, opencl as if host and device had separate memory, host */
+static bool separate[4];
+static char path[64];
+static int complaints;           /* of the validation layer */
+
+static void log_errors(void *ud, enum lrqk_log_level level, const char *text) {
+  (void)ud;
+  if (level <= LRQK_LOG_HINT) fprintf(stderr, "%s\n", text);
+  if (level == LRQK_LOG_ERROR && !strncmp(text, "Vulkan: ", 8)) complaints++;
+}
+
+static uint32_t below(uint64_t *state, uint32_t n) { return (uint32_t)(writer_random(state) % n); }
+
+/* ---- random copies and fills, some of them aside, against plain C in the order of recording */
+
+struct world { struct device *dev; struct buffer *buf[BUFFERS]; uint32_t *shadow[BUFFERS]; uint64_t random; };
+
+static void one_command(struct world *w) {
+  uint32_t a = below(&w->random, BUFFERS), b = below(&w->random, BUFFERS), n = 1 + below(&w->random, WORDS / 2);
+  uint32_t to = below(&w->random, WORDS - n), from = below(&w->random, WORDS - n), value = (uint32_t)writer_random(&w->random);
+  struct view dst = { w->buf[a], (uint64_t)to * 4, (uint64_t)n * 4 };
+  if (a == b) {
+    device_fill(w->dev, dst, value);
+    for (uint32_t i = 0; i < n; i++) w->shadow[a][to + i] = value;
+  } else {
+    device_copy(w->dev, dst, (struct view){ w->buf[b], (uint64_t)from * 4, (uint64_t)n * 4 });
+    memcpy(w->shadow[a] + to, w->shadow[b] + from, (size_t)n * 4);
+  }
+}
+
+static void compare(struct world *w) {
+  static uint32_t got[WORDS];
+  for (int i = 0; i < BUFFERS; i++) {
+    ck_assert_int_eq(device_read(w->dev, got, view_of(w->buf[i]), sizeof got), LRQK_OK);
+    ck_assert_msg(!memcmp(got, w->shadow[i], sizeof got), "buffer %d", i);
+  }
+}
+
+START_TEST(order_is_kept) {
+  struct world w = { .random = 5 };
+  const struct log log = { log_errors, NULL };
+  int aside = 0;
+  complaints = 0;
+  ck_assert_int_eq(device_open(&w.dev, &log, &(struct device_options){ .select = devices[_i], .validate = test_validates(), .separate = separate[_i] }), LRQK_OK);
+  w.dev->caps.info.queues = 2;
+  for (int i = 0; i < BUFFERS; i++) {
+    ck_assert_int_eq(buffer_create(&w.buf[i], w.dev, i < 2 ? PLACE_HOST : PLACE_DEVICE, WORDS * 4, "test"), LRQK_OK);
+    w.shadow[i] = calloc(WORDS, 4);
+  }
+  for (int round = 0; round < ROUNDS; round++) {
+    bool second = below(&w.random, 3) == 0 && device_aside_begin(w.dev);
+    for (uint32_t i = below(&w.random, second ? 3 : 5); i-- > 0;) one_command(&w);
+    if (second) device_aside_end(w.dev);
+    aside += second;
+    if (below(&w.random, 8) == 0) ck_assert_int_eq(device_submit(w.dev, NULL), LRQK_OK);
+    if (below(&w.random, 40) == 0) compare(&w);
+  }
+  compare(&w);
+  ck_assert(w.dev->ops->aside ? aside > ROUNDS / 5 : aside == 0);
+  for (int i = 0; i < BUFFERS; i++) {
+    buffer_destroy(&w.buf[i]);
+    free(w.shadow[i]);
+  }
+  device_close(w.dev);
+  ck_assert_int_eq(complaints, 0);
+}
+END_TEST
+
+/* ---- sessions */
+
+static const struct { const char *options; bool waits; } policies[] = {   /* waits: nothing can be hidden */
+  { "attention=full", true }, { "attention=offload", false }, { "active=24 lite=8", false }, { "active=24 lite=8 proxy=pairs dense-layers=none", false },
+  { "active=24 lite=8 proxy=paper group=none", true }, { "active=400 lite=8 refresh=16", false },
+};
+
+static struct lrqk_cache_stats run(lrqk_engine *engine, const char *options, bool overlap, float *logits) {
+  struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = CTX };
+  char text[256];
+  int32_t ids[PROMPT];
+  snprintf(text, sizeof text, "%s overlap=%s", options, overlap ? "on" : "off");
+  for (char *p = strtok(text, " "); p; p = strtok(NULL, " ")) {
+    char *eq = strchr(p, '=');
+    *eq = 0;
+    ck_assert_int_eq(lrqk_cache_set(&o.cache, p, eq + 1, log_errors, NULL), LRQK_OK);
+  }
+  lrqk_session *s;
+  struct lrqk_cache_stats stats;
+  uint64_t differing;
+  ck_assert_int_eq(lrqk_session_open(&s, engine, &o), LRQK_OK);
+  for (int i = 0; i < PROMPT; i++) ids[i] = i * i % VOCAB;
+  ck_assert_int_eq(lrqk_session_prefill(s, ids, PROMPT, 0, NULL, NULL), LRQK_OK);
+  for (int i = 0; i < STEPS; i++) {
+    ck_assert_int_eq(lrqk_session_decode(s, 7 * i % VOCAB), LRQK_OK);
+    memcpy(logits + (size_t)i * VOCAB, lrqk_session_logits(s), VOCAB * sizeof *logits);
+  }
+  ck_assert_int_eq(lrqk_session_verify(s, &differing), LRQK_OK);
+  ck_assert_uint_eq(differing, 0);
+  ck_assert_int_eq(lrqk_session_stats(s, &stats), LRQK_OK);
+  lrqk_session_close(s);
+  return stats;
+}
+
+START_TEST(results_are_the_same) {
+  static float on[STEPS * VOCAB], off[STEPS * VOCAB];
+  static const struct tiny_model shape = { .layers = 4, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB, .ctx = CTX,
+                                           .seed = 7 };
+  lrqk_model *model;
+  lrqk_engine *engine;
+  if (separate[_i]) return;   /* an engine is opened without such options */
+  complaints = 0;
+  tiny_model_save(&shape, path);
+  ck_assert_int_eq(lrqk_model_open(&model, path, &(struct lrqk_model_options){ .log = log_errors }), LRQK_OK);
+  ck_assert_int_eq(lrqk_engine_open(&engine, model, &(struct lrqk_engine_options){ .device = devices[_i], .validate = test_validates() }), LRQK_OK);
+  ck_assert_uint_eq(engine->dev->caps.info.queues, engine->dev->caps.cpu ? 1 : 2);
+  for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
+    engine->dev->caps.info.queues = 1;
+    struct lrqk_cache_stats one = run(engine, policies[i].options, true, off);
+    engine->dev->caps.info.queues = 2;
+    struct lrqk_cache_stats without = run(engine, policies[i].options, false, on);
+    ck_assert_msg(!memcmp(on, off, sizeof on), "%s: --overlap off", policies[i].options);
+    struct lrqk_cache_stats with = run(engine, policies[i].options, true, on);
+    ck_assert_msg(!memcmp(on, off, sizeof on), "%s: with a second queue", policies[i].options);
+    ck_assert_uint_eq(one.hidden_bytes, 0);
+    ck_assert_uint_eq(without.hidden_bytes, 0);
+    ck_assert_uint_eq(with.bus_bytes, one.bus_bytes);
+    ck_assert(with.hidden_bytes <= with.bus_bytes);
+    bool hides = engine->dev->ops->aside && !policies[i].waits;
+    ck_assert_msg((with.hidden_bytes > 0) == hides, "%s: %d bytes hidden", policies[i].options, (int)with.hidden_bytes);
+  }
+  lrqk_engine_close(engine);
+  lrqk_model_close(model);
+  unlink(path);
+  ck_assert_int_eq(complaints, 0);
+}
+END_TEST
+
+int main(void) {
+  snprintf(path, sizeof path, "test_overlap_%d.gguf", (int)getpid());
+  Suite *suite = suite_create("overlap");
+  TCase *t = tcase_create("overlap");
+  tcase_set_timeout(t, 0);
+  int n = 0;
+  if (test_uses("vulkan")) devices[n++] = "vulkan";
+  if (test_uses("opencl")) devices[n++] = "opencl";
+  if (test_uses("opencl")) separate[n] = true, devices[n++] = "opencl";
+  devices[n++] = "host";
+  tcase_add_loop_test(t, order_is_kept, 0, n);
+  tcase_add_loop_test(t, results_are_the_same, 0, n);
+  suite_add_tcase(suite, t);
+  SRunner *runner = srunner_create(suite);
+  srunner_run_all(runner, CK_ENV);
+  int failed = srunner_ntests_failed(runner);
+  srunner_free(runner);
+  return failed != 0;
+}
