@@ -139,6 +139,7 @@ static void join(struct device *d) {
   struct device_priv *p = d->priv;
   if (!p->apart) return;
   note(d, d->ops->join(d));
+  hazards_clear(&p->hazards);   /* the back end may send what is recorded */
   hazards_clear(&p->aside);
   p->apart = p->apart_all = false;
 }
