@@ -243,20 +243,26 @@ START_TEST(prefill) {
 }
 END_TEST
 
-int main(void) {
-  Suite *s = suite_create("kernels_tile");
-  TCase *c = tcase_create("kernels");
+static TCase *add_case(Suite *s, const char *name) {
+  TCase *c = tcase_create(name);
   tcase_set_timeout(c, 600);
   tcase_add_unchecked_fixture(c, harness_open, harness_close);
   tcase_add_checked_fixture(c, harness_fresh, NULL);
+  suite_add_tcase(s, c);
+  return c;
+}
+
+int main(void) {
+  Suite *s = suite_create("kernels_tile");
+  TCase *c = add_case(s, "linear");
   tcase_add_loop_test(c, matvec, 0, (int)(LEN(some) * LEN(products)));
   tcase_add_loop_test(c, matmul, 0, (int)(LEN(some) * LEN(products)));
   tcase_add_loop_test(c, dequant, 0, N_WEIGHT_TYPES);
   tcase_add_loop_test(c, gemm, 0, 3);
+  c = add_case(s, "attention");
   tcase_add_loop_test(c, decode, 0, 7);
   tcase_add_test(c, decode_odd_shapes);
   tcase_add_loop_test(c, prefill, 0, 7);
-  suite_add_tcase(s, c);
   SRunner *r = srunner_create(s);
   srunner_set_fork_status(r, CK_NOFORK);         /* drivers do not survive a fork */
   srunner_run_all(r, CK_NORMAL);
