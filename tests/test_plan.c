@@ -358,6 +358,7 @@ static void squeeze(const char *cache, unsigned keep, const char *const *steps, 
     if (keep & LRQK_KEEP_RANK) ck_assert_uint_eq(p.cache.rank, first.cache.rank);
     if (keep & LRQK_KEEP_DENSE) ck_assert_mem_eq(p.cache.dense, first.cache.dense, sizeof p.cache.dense);
     if (keep & LRQK_KEEP_CTX) ck_assert_uint_eq(p.n_ctx, first.n_ctx);
+    if (plans % 4) continue;   /* every fourth is opened, too */
     const struct lrqk_session_options so = { .cache = p.cache, .n_ctx = p.n_ctx };
     struct lrqk_memory m;
     ck_assert_int_eq(lrqk_engine_open(&engine, model, &o.engine), LRQK_OK);
