@@ -159,7 +159,8 @@ static enum lrqk_status load_mapped(lrqk_session *s, const struct mapfile *f, co
   if (!hash_same(h.payload, hash128_of(f->data + st.at, st.end - st.at, true))) return state_damaged(&st, "its checksum is wrong");
   char *text = mem_alloc(h.note_bytes + 1, 1);
   if (!text) return fail(log, LRQK_MEMORY, "%s: no memory for its note", path);
-  enum lrqk_status r = load(s, &st, &h, text);
+  enum lrqk_status r = lrqk_session_truncate(s, 0);
+  if (r == LRQK_OK) r = load(s, &st, &h, text);
   if (r != LRQK_OK || !note) mem_free(text);
   if (r != LRQK_OK) { forget(s, h.n_tokens); return r; }
   s->length = h.n_tokens;
@@ -174,7 +175,6 @@ static enum lrqk_status load_mapped(lrqk_session *s, const struct mapfile *f, co
 enum lrqk_status lrqk_session_load(lrqk_session *s, const char *path, void **note, size_t *note_bytes) {
   const struct log *log = &s->engine->model->log;
   struct mapfile f;
-  if (s->length) return fail(log, LRQK_USAGE, "%s: is loaded into a session without tokens, this one has %u", path, s->length);
   TRY(mapfile_open(&f, log, path, LRQK_USAGE, "a saved session"));
   enum lrqk_status r = load_mapped(s, &f, path, note, note_bytes);
   mapfile_close(&f);

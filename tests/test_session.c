@@ -33,15 +33,19 @@ static void log_errors(void *ud, enum lrqk_log_level level, const char *text) {
   if (level == LRQK_LOG_ERROR) snprintf(last_error, sizeof last_error, "%s", text);
 }
 
-static void open_engine(const char *device, const char *at, uint32_t seed) {
-  const struct tiny_model shape = { .layers = 3, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB, .ctx = CTX,
-                                    .seed = seed };
-  tiny_model_save(&shape, at);
+static void open_model(const char *device, const char *at, const struct tiny_model *shape) {
+  tiny_model_save(shape, at);
   const struct lrqk_model_options mo = { .log = log_errors };
   ck_assert_int_eq(lrqk_model_open(&model, at, &mo), LRQK_OK);
   const struct lrqk_engine_options eo = { .device = device, .validate = test_validates() };
   ck_assert_int_eq(lrqk_engine_open(&engine, model, &eo), LRQK_OK);
   for (int i = 0; i < CTX; i++) ids[i] = (11 * i + i * i / 7) % VOCAB;
+}
+
+static void open_engine(const char *device, const char *at, uint32_t seed) {
+  const struct tiny_model shape = { .layers = 3, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB, .ctx = CTX,
+                                    .seed = seed };
+  open_model(device, at, &shape);
 }
 
 static void close_engine(void) {
@@ -183,6 +187,101 @@ static void write_file(const unsigned char *p, size_t n) {
   fclose(f);
 }
 
+/* Layers 1 and 3 of the last two attend to all.  The ring of a window is a chunk of prefill and the window long: the text is longer. */
+static const struct tiny_model windowed[] = {
+  { .arch = "mistral", .window = 16, .layers = 3, .vocab = VOCAB, .ctx = CTX, .seed = 3 },
+  { .arch = "gemma2", .layers = 4, .window = 24, .head_size = 40, .rope_dims = 20, .bias = true, .query_gain = 2, .vocab = VOCAB, .ctx = CTX, .seed = 4 },
+  { .arch = "gemma3", .layers = 4, .window = 24, .period = 2, .head_size = 32, .rope_base = 1e6f, .linear = 4, .attn_cap = 15, .query_gain = 2,
+    .vocab = VOCAB, .ctx = CTX, .seed = 5 },
+};
+enum { WINDOWED = sizeof windowed / sizeof *windowed };
+
+static void choose(lrqk_session *s, int32_t *out, int n) {
+  for (int i = 0; i < n; i++) {
+    const float *logits = lrqk_session_logits(s);
+    out[i] = 0;
+    for (int k = 1; k < VOCAB; k++) if (logits[k] > logits[out[i]]) out[i] = k;
+    ck_assert_int_eq(lrqk_session_decode(s, out[i]), LRQK_OK);
+  }
+}
+
+/* Windows are rings: after they went round, saved, loaded and gone on is as without stopping, in another context and from the mark
+ * too; what they hold no more cannot be gone back to. */
+START_TEST(windows_go_on) {
+  static const char *const some[] = { "active=64 lite=8", "attention=full", "attention=offload" };
+  enum { LONG = 700, TEXT = LONG + 40 };
+  open_model(devices[_i / WINDOWED], path, &windowed[_i % WINDOWED]);
+  for (size_t i = 0; i < sizeof some / sizeof *some; i++) {
+    int32_t want[STEPS], got[STEPS], again[STEPS];
+    lrqk_session *s = session(some[i], CTX), *t = session(some[i], CTX), *u = session(some[i], 800);
+    ck_assert_int_eq(lrqk_session_prefill(s, ids, LONG, 0, NULL, NULL), LRQK_OK);
+    ck_assert_int_eq(lrqk_session_mark(s), LRQK_OK);
+    decode(s, TEXT - LONG, NULL);
+    ck_assert_msg(lrqk_session_save(s, file, NULL, 0) == LRQK_OK, "%s", last_error);
+    choose(s, want, STEPS);
+    load(t);
+    choose(t, got, STEPS);
+    ck_assert_msg(!memcmp(got, want, sizeof want), "%s, %s: what was loaded goes on otherwise", windowed[_i % WINDOWED].arch, some[i]);
+    load(u);
+    choose(u, again, STEPS);
+    ck_assert_msg(!memcmp(again, want, sizeof want), "%s, %s: in a smaller context it goes on otherwise", windowed[_i % WINDOWED].arch, some[i]);
+    ck_assert_int_eq(lrqk_session_rewind(s), LRQK_OK);
+    ck_assert_int_eq(lrqk_session_rewind(u), LRQK_OK);
+    choose(s, want, STEPS);
+    choose(u, got, STEPS);
+    ck_assert_msg(!memcmp(got, want, sizeof want), "%s, %s: the mark that was loaded is another", windowed[_i % WINDOWED].arch, some[i]);
+    load(t);
+    ck_assert_int_eq(lrqk_session_truncate(t, 100), LRQK_USAGE);
+    ck_assert_uint_eq(lrqk_session_length(t), TEXT);
+    ck_assert_int_eq(lrqk_session_truncate(t, 0), LRQK_OK);
+    lrqk_session_close(s);
+    lrqk_session_close(t);
+    lrqk_session_close(u);
+  }
+  close_engine();
+}
+END_TEST
+
+/* A session that holds another text is replaced by what is loaded, and left alone by what is refused. */
+START_TEST(replaces) {
+  static float a[SIZE], b[SIZE];
+  open_engine("host", path, 7);
+  for (int i = 0; i < N_OPTIONS; i++) {
+    lrqk_session *s = session(options[i], CTX), *t = session(options[i], CTX), *u = session(options[i], CTX);
+    ck_assert_int_eq(lrqk_session_prefill(s, ids, 120, 0, NULL, NULL), LRQK_OK);
+    ck_assert_int_eq(lrqk_session_save(s, file, NULL, 0), LRQK_OK);
+    decode(s, STEPS, a);
+    for (int k = 0; k < 2; k++) {
+      lrqk_session *x = k ? u : t;
+      ck_assert_int_eq(lrqk_session_prefill(x, ids + 400, 200, 0, NULL, NULL), LRQK_OK);
+      ck_assert_int_eq(lrqk_session_mark(x), LRQK_OK);
+      decode(x, 5, NULL);
+    }
+    load(t);
+    ck_assert_uint_eq(lrqk_session_length(t), 120);
+    decode(t, STEPS, b);
+    ck_assert_msg(!memcmp(a, b, sizeof a), "%s: what was there before shows", options[i]);
+    size_t n;
+    unsigned char *p = read_file(&n);
+    p[n / 2] ^= 1;
+    write_file(p, n);
+    free(p);
+    ck_assert_int_eq(lrqk_session_load(t, file, NULL, NULL), LRQK_USAGE);
+    ck_assert_int_eq(lrqk_session_load(u, file, NULL, NULL), LRQK_USAGE);
+    ck_assert_uint_eq(lrqk_session_length(u), 205);
+    decode(u, STEPS, a);
+    ck_assert_int_eq(lrqk_session_rewind(u), LRQK_OK);
+    decode(u, 5, NULL);
+    decode(u, STEPS, b);
+    ck_assert_msg(!memcmp(a, b, sizeof a), "%s: a file that was refused changed the session", options[i]);
+    lrqk_session_close(s);
+    lrqk_session_close(t);
+    lrqk_session_close(u);
+  }
+  close_engine();
+}
+END_TEST
+
 static void is_refused(lrqk_session *s, enum lrqk_status with, const char *says) {
   size_t n, m;
   unsigned char *before = read_file(&n);
@@ -246,7 +345,6 @@ START_TEST(others) {
   is_refused(rank, LRQK_USAGE, "was saved with rank=16, this session has rank=8");
   is_refused(full, LRQK_USAGE, "was saved with attention=lrqk, this session has attention=full");
   is_refused(small, LRQK_PROMPT, "the session has 100 tokens, the context 64");
-  ck_assert_int_eq(lrqk_session_load(s, file, NULL, NULL), LRQK_USAGE);   /* it has tokens */
   ck_assert_int_eq(lrqk_session_save(s, "no/such/folder/file", NULL, 0), LRQK_RUNTIME);
   ck_assert_int_eq(lrqk_session_save(s, ".", NULL, 0), LRQK_USAGE);
   ck_assert_int_eq(lrqk_session_load(full, "no/such/file", NULL, NULL), LRQK_USAGE);
@@ -318,6 +416,8 @@ int main(void) {
   int first = test_only_host();
   tcase_add_loop_test(t, goes_on, first, 2);
   tcase_add_loop_test(t, is_cut, first, 2);
+  tcase_add_loop_test(t, windows_go_on, first * WINDOWED, 2 * WINDOWED);
+  tcase_add_test(t, replaces);
   tcase_add_test(t, damaged);
   tcase_add_test(t, others);
   tcase_add_test(t, killed);

@@ -367,10 +367,10 @@ const int32_t *lrqk_session_ids(const lrqk_session *s);    /* ... and which; -1:
  * note of the caller's.  The file is whole or, whatever happens, not replaced.  LRQK_RUNTIME: it cannot be written. */
 enum lrqk_status lrqk_session_save(lrqk_session *s, const char *path, const void *note, size_t note_bytes);
 
-/* Makes s, a session without tokens, what was saved: the same calls then give the same bits as without stopping, if n_ctx is
+/* Makes s what was saved, in the place of what it holds: the same calls then give the same bits as without stopping, if n_ctx is
  * as it was, else the same up to the order of sums.  *note (NULL: not wanted) is the caller's, lrqk_free.  LRQK_USAGE, naming
  * the reason: the file is none or damaged, of another version, another model or other options of the cache.  LRQK_PROMPT: n_ctx
- * is too small.  s has no tokens after a failure. */
+ * is too small.  s is as it was then, unless the file has the right checksums of wrong contents: then it has no tokens. */
 enum lrqk_status lrqk_session_load(lrqk_session *s, const char *path, void **note, size_t *note_bytes);
 
 struct lrqk_session_info { uint32_t n_tokens, n_ctx; uint64_t file_bytes, note_bytes; };

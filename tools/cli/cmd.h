@@ -5,6 +5,7 @@
 #include "options.h"
 
 int cmd_run(struct ui *u, const struct options *o);
+int cmd_chat(struct ui *u, const struct options *o);
 int cmd_tokenize(struct ui *u, const struct options *o);
 int cmd_logits(struct ui *u, const struct options *o);
 int cmd_perplexity(struct ui *u, const struct options *o);

@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "answer.h"
 #include "cmd.h"
 #include "input.h"
 #include "work.h"
@@ -29,14 +29,8 @@ struct run {
   bool prefilled;            /* the session holds the prompt */
   bool resumes;              /* no prompt: the saved text goes on */
   size_t reused;             /* tokens of the prompt that the session held */
-  lrqk_sampler *sampler;
-  int32_t *tokens;           /* [n_tokens], the answer */
-  size_t n_tokens, cap_tokens;
-  struct lrqk_utf8_stream utf8;
-  struct text answer;        /* all of it with --json, else what one token adds */
-  char last;                 /* byte on standard output */
-  const char *finish;        /* "eos", "length", "interrupt" */
-  double load_s, prefill_s, decode_s, first_s;
+  struct answer a;
+  double load_s, prefill_s;
   struct lrqk_plan plan;
   struct lrqk_cache_stats stats;
 };
@@ -160,63 +154,11 @@ static int prepare(struct run *r) {
 
 /* ---- the answer --------------------------------------------------------------------------------------------- */
 
-static uint64_t random_seed(void) {
-  uint32_t seed = 0;
-  FILE *f = fopen("/dev/urandom", "rb");
-  if (!f || fread(&seed, sizeof seed, 1, f) != 1) {
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    seed = (uint32_t)t.tv_nsec * 2654435761u ^ (uint32_t)t.tv_sec ^ (uint32_t)getpid() << 16;
-  }
-  if (f) fclose(f);
-  return seed;
-}
-
 static int open_sampler(struct run *r) {
-  const struct options *o = r->o;
-  r->seed = o->seed < 0 ? random_seed() : (uint64_t)o->seed;
-  struct lrqk_sampler_options s = {.temperature = (float)o->temp,
-                                   .top_k = (int32_t)o->top_k,
-                                   .top_p = (float)o->top_p,
-                                   .min_p = (float)o->min_p,
-                                   .repeat_penalty = (float)o->repeat_penalty,
-                                   .repeat_last = (uint32_t)o->repeat_last,
-                                   .seed = r->seed};
-  enum lrqk_status st = lrqk_sampler_open(&r->sampler, &s, r->w.info.n_vocab);
-  if (st) return (int)st;
-  for (size_t i = 0; i < r->n_ids; i++) lrqk_sampler_accept(r->sampler, r->ids[i]);
-  ui_info(r->u, "prompt %zu tokens, context %u, seed %llu", r->n_ids, r->n_ctx, (unsigned long long)r->seed);
-  return 0;
-}
-
-/* Writes what the answer gained, unless it is collected for --json. */
-static int flush_answer(struct run *r) {
-  if (r->answer.failed) return ui_fail(r->u, LRQK_MEMORY, "out of memory for the answer");
-  if (r->o->json || !r->answer.len) return 0;
-  r->last = r->answer.s[r->answer.len - 1];
-  int code = out_bytes(r->u, r->answer.s, r->answer.len);
-  r->answer.len = 0;
+  r->seed = answer_seed(r->o);
+  int code = answer_sampler(&r->a, r->seed, r->ids, r->n_ids);
+  if (!code) ui_info(r->u, "prompt %zu tokens, context %u, seed %llu", r->n_ids, r->n_ctx, (unsigned long long)r->seed);
   return code;
-}
-
-static int add_token(struct run *r, int32_t id) {
-  if (r->n_tokens == r->cap_tokens) {
-    size_t cap = r->cap_tokens ? 2 * r->cap_tokens : 256;
-    int32_t *more = realloc(r->tokens, cap * sizeof *more);
-    if (!more) return ui_fail(r->u, LRQK_MEMORY, "out of memory for the answer");
-    r->tokens = more;
-    r->cap_tokens = cap;
-  }
-  int32_t prev = r->n_tokens ? r->tokens[r->n_tokens - 1] : r->ids[r->n_ids - 1];
-  r->tokens[r->n_tokens++] = id;
-  lrqk_sampler_accept(r->sampler, id);
-  const char *text;
-  size_t len;
-  enum lrqk_status s = lrqk_token_text(r->w.model, id, r->o->special, &text, &len);
-  if (s) return (int)s;
-  size_t lead = len ? lrqk_token_lead(r->w.model, prev, id) : 0;
-  if (len > lead) text_stream(&r->answer, &r->utf8, text + lead, len - lead);
-  return flush_answer(r);
 }
 
 /* What the saved session holds of the prompt. */
@@ -233,44 +175,19 @@ static int resume(struct run *r) {
 
 /* Prompt and answer, whatever ended it. */
 static int save(struct run *r) {
-  enum lrqk_status s = LRQK_OK;
-  uint64_t held = lrqk_session_length(r->w.session);
-  if (r->n_tokens && held < r->n_ctx && held + 1 == r->n_ids + r->n_tokens) s = lrqk_session_decode(r->w.session, r->tokens[r->n_tokens - 1]);
-  double t = ui_now();
-  if (!s) s = lrqk_session_save(r->w.session, r->o->session, NULL, 0);
-  if (!s) ui_info(r->u, "session %s: %llu tokens saved in %.2f s", r->o->session, (unsigned long long)lrqk_session_length(r->w.session), ui_now() - t);
-  return (int)s;
+  int code = answer_hold(&r->a);
+  return code ? code : work_save(r->u, &r->w, r->o->session, NULL);
 }
 
 static int generate(struct run *r) {
   double start = ui_now();
   enum lrqk_status s = lrqk_session_prefill(r->w.session, r->ids + r->reused, r->n_ids - r->reused, 0, NULL, NULL);
   if (!s && r->o->session && !r->resumes) s = lrqk_session_mark(r->w.session);
-  double now = ui_now();
-  r->prefill_s = now - start;
+  r->prefill_s = ui_now() - start;
   ui_clear(r->u);
   if (s) return (int)s;
-  r->finish = "length";
   r->prefilled = true;
-  int code = 0;
-  for (start = now; r->n_tokens < r->limit && !code;) {
-    if (ui_interrupted()) return LRQK_INTERRUPTED;
-    int32_t id = lrqk_sampler_choose(r->sampler, lrqk_session_logits(r->w.session));
-    if (!r->n_tokens) {
-      start = ui_now();
-      r->first_s = r->prefill_s + start - now;
-    }
-    if (lrqk_token_is_end(r->w.model, id) && !r->o->ignore_eos) {
-      r->finish = "eos";
-      break;
-    }
-    code = add_token(r, id);
-    if (!code && r->n_tokens < r->limit) code = (int)lrqk_session_decode(r->w.session, id);
-    r->decode_s = ui_now() - start;
-  }
-  if (code) return code;
-  text_stream(&r->answer, &r->utf8, NULL, 0);
-  return flush_answer(r);
+  return answer_generate(&r->a, r->ids[r->n_ids - 1], r->limit);
 }
 
 /* ---- figures ------------------------------------------------------------------------------------------------ */
@@ -292,11 +209,11 @@ static void closing_line(struct run *r) {
   char in[32], out[32], hit[32] = "-", dev[24], full[24], host[24];
   double h = hit_rate(c);
   rate(in, (double)read_tokens(r), r->prefill_s);
-  rate(out, (double)c->decoded, r->decode_s);
+  rate(out, (double)c->decoded, r->a.decode_s);
   if (isfinite(h)) snprintf(hit, sizeof hit, "%.1f %%", 100 * h);
   ui_note(r->u, "prompt %zu tokens, %.2f s, %s tokens/s | generated %zu tokens, %s tokens/s | first token after %.2f s | "
           "KV on the device %s (full attention %s), on the host %s | hit rate %s",
-          r->n_ids, r->prefill_s, in, r->n_tokens, out, r->first_s, human_bytes(c->device_bytes, dev), human_bytes(c->full_bytes, full),
+          r->n_ids, r->prefill_s, in, r->a.n_tokens, out, r->prefill_s + r->a.first_s, human_bytes(c->device_bytes, dev), human_bytes(c->full_bytes, full),
           human_bytes(c->host_bytes, host), hit);
 }
 
@@ -318,10 +235,10 @@ static int print_json(struct run *r) {
   json_open(&t, '{');
   json_field_uint(&t, "prompt_tokens", r->n_ids);
   if (r->o->session) json_field_uint(&t, "reused_tokens", r->reused);
-  json_field_ids(&t, "tokens", r->tokens, r->n_tokens);
+  json_field_ids(&t, "tokens", r->a.tokens, r->a.n_tokens);
   json_key(&t, "text");
-  json_bytes(&t, r->answer.s ? r->answer.s : "", r->answer.len);
-  json_field_string(&t, "finish", r->finish);
+  json_bytes(&t, r->a.text.s ? r->a.text.s : "", r->a.text.len);
+  json_field_string(&t, "finish", r->a.finish);
   json_field_uint(&t, "seed", r->seed);
   json_field_uint(&t, "n_ctx", r->n_ctx);
   json_key(&t, "timings");
@@ -329,8 +246,8 @@ static int print_json(struct run *r) {
   json_field_num(&t, "load_ms", 1e3 * r->load_s);
   json_field_num(&t, "prefill_ms", 1e3 * r->prefill_s);
   json_field_num(&t, "prefill_tokens_per_s", read_tokens(r) ? (double)read_tokens(r) / r->prefill_s : NAN);
-  json_field_num(&t, "first_token_ms", 1e3 * r->first_s);
-  json_field_num(&t, "decode_ms_per_token", c->decoded ? 1e3 * r->decode_s / (double)c->decoded : NAN);
+  json_field_num(&t, "first_token_ms", 1e3 * (r->prefill_s + r->a.first_s));
+  json_field_num(&t, "decode_ms_per_token", c->decoded ? 1e3 * r->a.decode_s / (double)c->decoded : NAN);
   json_close(&t, '}');
   json_key(&t, "cache");
   json_open(&t, '{');
@@ -347,13 +264,13 @@ static int print_json(struct run *r) {
 }
 
 static int report(struct run *r, int code) {
-  if (code == LRQK_INTERRUPTED) r->finish = "interrupt";
+  if (code == LRQK_INTERRUPTED) r->a.finish = "interrupt";
   if (r->w.session) {
     enum lrqk_status s = lrqk_session_stats(r->w.session, &r->stats);
     if (s) return (int)s;
   }
-  if (code == LRQK_INTERRUPTED) text_stream(&r->answer, &r->utf8, NULL, 0);
-  if (r->last && r->last != '\n' && r->u->terminal && isatty(STDOUT_FILENO)) fputc('\n', stderr);
+  const struct answer *a = &r->a;
+  if (a->shown && a->text.s[a->shown - 1] != '\n' && r->u->terminal && isatty(STDOUT_FILENO)) fputc('\n', stderr);
   int out = r->o->json ? print_json(r) : 0;
   if (!out) closing_line(r);
   r->u->answered = !out;
@@ -361,7 +278,8 @@ static int report(struct run *r, int code) {
 }
 
 int cmd_run(struct ui *u, const struct options *o) {
-  struct run r = {.u = u, .o = o, .finish = "length"};
+  struct run r = {.u = u, .o = o};
+  r.a = (struct answer){.u = u, .o = o, .w = &r.w, .collected = o->json, .finish = "length"};
   int code = prepare(&r);
   if (!code) {
     code = work_engine(u, &r.w, o);
@@ -375,13 +293,11 @@ int cmd_run(struct ui *u, const struct options *o) {
   int saved = o->session && r.w.session && r.prefilled ? save(&r) : 0;
   if (saved && (!code || code == LRQK_INTERRUPTED)) code = saved;
   if (!code || code == LRQK_INTERRUPTED || code == EXIT_PIPE) code = report(&r, code);
-  lrqk_sampler_close(r.sampler);
+  answer_free(&r.a);
   lrqk_chat_close(r.chat);
   if (r.resumes) free(r.ids);
   else lrqk_free(r.ids);
-  free(r.tokens);
   text_free(&r.prompt);
-  text_free(&r.answer);
   work_close(&r.w);
   return code;
 }

@@ -14,6 +14,18 @@ const struct command commands[] = {
    "  lrqk run -m model.gguf -p \"Why is the sky blue?\"\n"
    "  lrqk run -m model.gguf -f book.txt -p \"Who is the narrator?\" -n 200\n"
    "  git diff | lrqk run -m model.gguf -p \"Write a commit message.\"", cmd_run},
+  {"chat", CMD_CHAT, "talk with a model", "-m MODEL [-f FILE] [-p TEXT] [FLAGS]",
+   "Lines are turns of a user, answers are written as they grow; a turn costs its own tokens alone, whatever came before. A\n"
+   "backslash at its end continues a line; \"\"\" begins and ends a turn of many lines; a blank before a slash makes it text.\n"
+   "Ctrl-C stops an answer, twice at an empty line it leaves, as Ctrl-D does. Without a terminal the lines of the standard\n"
+   "input are the turns, and nothing but answers goes to the standard output.\n"
+   "\n"
+   "  /help          commands                /system TEXT   another system message, from the beginning\n"
+   "  /clear         from the beginning      /save FILE     write the conversation and its KV cache to FILE\n"
+   "  /regen         another answer          /load FILE     go on with a conversation that was saved\n"
+   "  /stats         tokens, speed, memory   /exit          leave\n"
+   "\n"
+   "  lrqk chat -m model.gguf -f book.txt -sys \"Answer in one sentence.\"", cmd_chat},
   {"tokenize", CMD_TOKENIZE, "turn text into token ids, or back", "-m MODEL [-p TEXT | -f FILE | < TEXT] [FLAGS]",
    "Prints one id and its text a line. With --decode the input is ids, and the output their bytes and nothing else.", cmd_tokenize},
   {"logits", CMD_LOGITS, "print what the model says about the next token", "-m MODEL (-p TEXT | --tokens IDS) [FLAGS]",

@@ -12,8 +12,9 @@
 enum type { FLAG, STRING, OPTIONAL, COUNT, SIZE, REAL, CACHE, CACHE_FLAG };
 
 #define AT(field) offsetof(struct options, field)
-#define TEXTS (CMD_RUN | CMD_TOKENIZE | CMD_LOGITS)
-#define CACHED (CMD_RUN | CMD_LOGITS | CMD_PERPLEXITY | CMD_PROFILE | CMD_PLAN)
+#define TALKS (CMD_RUN | CMD_CHAT)
+#define TEXTS (TALKS | CMD_TOKENIZE | CMD_LOGITS)
+#define CACHED (TALKS | CMD_LOGITS | CMD_PERPLEXITY | CMD_PROFILE | CMD_PLAN)
 #define DEVICED (CACHED | CMD_COMPARE | CMD_EVAL | CMD_BENCH)
 
 /* One row is one flag of the commands in `cmds`; a name may stand twice with different commands.  Rows that `run` has
@@ -31,10 +32,12 @@ static const struct option {
   {"model", NULL, "m", STRING, AT(model), 0, 0, "FILE", NULL,
    "the GGUF model (the first word without a dash works too)", CMD_ALL & ~(CMD_DEVICES | CMD_DIFF)},
   {"prompt", NULL, "p", STRING, AT(prompt), 0, 0, "TEXT", NULL, "the prompt; goes below the text of --file or of a pipe", CMD_RUN},
+  {"prompt", NULL, "p", STRING, AT(prompt), 0, 0, "TEXT", NULL, "the first turn", CMD_CHAT},
   {"prompt", NULL, "p", STRING, AT(prompt), 0, 0, "TEXT", NULL, "the text", CMD_TOKENIZE | CMD_LOGITS},
   {"tokens", NULL, NULL, STRING, AT(tokens), 0, 0, "IDS", NULL, "token ids instead of a text, such as 1,2,3", CMD_LOGITS},
   {"file", NULL, "f", STRING, AT(file), 0, 0, "FILE", NULL, "read the text from FILE, byte for byte (- is the standard input)",
    CMD_RUN | CMD_TOKENIZE | CMD_PERPLEXITY | CMD_COMPARE | CMD_PROFILE},
+  {"file", NULL, "f", STRING, AT(file), 0, 0, "FILE", NULL, "a document that opens the conversation: it goes above the first turn", CMD_CHAT},
   {"file", NULL, "f", STRING, AT(file), 0, 0, "FILE", NULL, "the filler text of needle and variable-tracking (- is the standard input)",
    CMD_EVAL},
   {"length", NULL, NULL, STRING, AT(length), 0, 0, "N,N...", "1024", "tokens of prompt and answer together; K and M work: 4K", CMD_EVAL},
@@ -55,15 +58,21 @@ static const struct option {
    "time each kernel alone, in its place in a prompt and in a token, instead of prompts and tokens;\n"
    "NAME: only kernels whose names begin so; -n is 8 then, -r 3, --attention lrqk", CMD_BENCH},
   {"output", NULL, "o", STRING, AT(output), 0, 0, "FORM", "table", "table, md, csv or json", CMD_BENCH},
-  {"system", NULL, "sys", STRING, AT(system), 0, 0, "TEXT", NULL, "system message", CMD_RUN},
+  {"system", NULL, "sys", STRING, AT(system), 0, 0, "TEXT", NULL, "system message", TALKS},
   {"chat-template", NULL, NULL, STRING, AT(chat_template), 0, 0, "NAME|FILE", NULL,
-   "chat template instead of the model's: chatml, qwen, llama2, llama3,\nmistral, phi3, gemma, zephyr, or a file with Jinja text", CMD_RUN},
+   "chat template instead of the model's: chatml, qwen, llama2, llama3,\nmistral, phi3, gemma, zephyr, or a file with Jinja text", TALKS},
   {"session", NULL, NULL, STRING, AT(session), 0, 0, "FILE", NULL,
    "go on from the session in FILE as far as the prompt begins like it (without a\nprompt: from its end), and save it there", CMD_RUN},
+  {"session", NULL, NULL, STRING, AT(session), 0, 0, "FILE", NULL,
+   "go on with the conversation in FILE, if it is there, and save it there at the end", CMD_CHAT},
+  {"no-history", NULL, NULL, FLAG, AT(no_history), 0, 0, NULL, NULL, "keep no history of lines in ~/.local/state/lrqk/history", CMD_CHAT},
   {"predict", "n-predict", "n", COUNT, AT(predict), -1, INT32_MAX, "N", "-1",
    "most tokens to generate; -1: until the end token or the context is full", CMD_RUN},
+  {"predict", "n-predict", "n", COUNT, AT(predict), -1, INT32_MAX, "N", "-1",
+   "most tokens of an answer; -1: until the end token or the context is full", CMD_CHAT},
   {"ctx-size", NULL, "c", COUNT, AT(ctx), 0, UINT32_MAX, "N", "what is needed",
    "context in tokens, 0: the model's; K and M work: 32K", CMD_RUN | CMD_LOGITS},
+  {"ctx-size", NULL, "c", COUNT, AT(ctx), 0, UINT32_MAX, "N", "the model's", "context in tokens, for all turns; K and M work: 32K", CMD_CHAT},
   {"ctx-size", NULL, "c", COUNT, AT(ctx), 4, UINT32_MAX, "N", "512", "tokens of a chunk", CMD_PERPLEXITY},
   {"ctx-size", NULL, "c", COUNT, AT(ctx), 0, UINT32_MAX, "N", "the model's", "context in tokens; K and M work: 32K", CMD_PLAN},
   {"chunks", NULL, NULL, COUNT, AT(chunks), 1, INT32_MAX, "N", "all", "chunks to evaluate", CMD_PERPLEXITY},
@@ -90,14 +99,14 @@ static const struct option {
   {"policies", NULL, NULL, STRING, AT(policies), 0, 0, "LIST", "full,offload,lrqk",
    "policies, each NAME or NAME:KEY=VALUE,KEY=VALUE...", CMD_COMPARE},
   {"policies", NULL, NULL, STRING, AT(policies), 0, 0, "LIST", "full,lrqk", "policies, each NAME or NAME:KEY=VALUE,KEY=VALUE...", CMD_EVAL},
-  {"temp", "temperature", NULL, REAL, AT(temp), 0, 1e6, "T", "0.8", "temperature of sampling, 0: always the most likely token", CMD_RUN},
-  {"top-k", NULL, NULL, COUNT, AT(top_k), 0, INT32_MAX, "N", "40", "sample among the N most likely tokens, 0: all", CMD_RUN},
-  {"top-p", NULL, NULL, REAL, AT(top_p), 0, 1, "P", "0.95", "sample among the tokens that make up this probability, 1: all", CMD_RUN},
-  {"min-p", NULL, NULL, REAL, AT(min_p), 0, 1, "P", "0.05", "leave out tokens below this part of the likeliest, 0: none", CMD_RUN},
+  {"temp", "temperature", NULL, REAL, AT(temp), 0, 1e6, "T", "0.8", "temperature of sampling, 0: always the most likely token", TALKS},
+  {"top-k", NULL, NULL, COUNT, AT(top_k), 0, INT32_MAX, "N", "40", "sample among the N most likely tokens, 0: all", TALKS},
+  {"top-p", NULL, NULL, REAL, AT(top_p), 0, 1, "P", "0.95", "sample among the tokens that make up this probability, 1: all", TALKS},
+  {"min-p", NULL, NULL, REAL, AT(min_p), 0, 1, "P", "0.05", "leave out tokens below this part of the likeliest, 0: none", TALKS},
   {"repeat-penalty", NULL, NULL, REAL, AT(repeat_penalty), 1e-3, 1e3, "X", "1",
-   "penalty of tokens that were there before, 1: none", CMD_RUN},
-  {"repeat-last-n", NULL, NULL, COUNT, AT(repeat_last), 0, INT32_MAX, "N", "64", "tokens that the penalty looks back", CMD_RUN},
-  {"seed", NULL, "s", COUNT, AT(seed), -1, 9e18, "N", "-1", "seed of sampling, -1: a random one (-v shows it)", CMD_RUN},
+   "penalty of tokens that were there before, 1: none", TALKS},
+  {"repeat-last-n", NULL, NULL, COUNT, AT(repeat_last), 0, INT32_MAX, "N", "64", "tokens that the penalty looks back", TALKS},
+  {"seed", NULL, "s", COUNT, AT(seed), -1, 9e18, "N", "-1", "seed of sampling, -1: a random one (-v shows it)", TALKS},
   {"seed", NULL, "s", COUNT, AT(seed), 0, 9e18, "N", "0", "what texts and questions are made from", CMD_EVAL},
   {"out", NULL, "o", STRING, AT(out), 0, 0, "FILE", NULL, "append results to FILE, and take those that it has", CMD_EVAL},
   {"print", NULL, NULL, FLAG, AT(print), 0, 0, NULL, NULL,
@@ -137,9 +146,9 @@ static const struct option {
   {"measure", NULL, NULL, FLAG, AT(measure), 0, 0, NULL, NULL,
    "time the forms of kernels on each device and keep the times; `--form auto` goes by them", CMD_DEVICES},
   {"vram", NULL, NULL, SIZE, AT(vram), 0, 0, "SIZE", "what is free",
-   "device memory to use, such as 8G or 900M; what was not asked for\notherwise is lowered until that is enough, see `lrqk help plan`", CMD_RUN | CMD_PLAN},
+   "device memory to use, such as 8G or 900M; what was not asked for\notherwise is lowered until that is enough, see `lrqk help plan`", TALKS | CMD_PLAN},
   {"vram", NULL, NULL, SIZE, AT(vram), 0, 0, "SIZE", "all", "device memory to use, such as 8G or 900M",
-   DEVICED & ~(CMD_RUN | CMD_PLAN)},
+   DEVICED & ~(TALKS | CMD_PLAN)},
   {"bandwidth", NULL, NULL, REAL, AT(bandwidth), 1e-3, 1e6, "GB/s", NULL, "of the device's memory, for the roof of tokens/s", CMD_PLAN},
   {"bus-bandwidth", NULL, NULL, REAL, AT(bus), 1e-3, 1e6, "GB/s", NULL, "of the bus between host and device", CMD_PLAN},
   {"hit-rate", NULL, NULL, REAL, AT(hit_rate), 0, 1, "P", "0.7", "part of the chosen rows that is on the device already", CMD_PLAN},
@@ -154,7 +163,7 @@ static const struct option {
   {"decode", NULL, NULL, FLAG, AT(to_text), 0, 0, NULL, NULL, "the other way: read ids, write their text", CMD_TOKENIZE},
   {"ignore-eos", NULL, NULL, FLAG, AT(ignore_eos), 0, 0, NULL, NULL, "go on after the end token", CMD_RUN},
   {"truncate", NULL, NULL, FLAG, AT(truncate), 0, 0, NULL, NULL, "cut the beginning of a prompt that does not fit", CMD_RUN},
-  {"json", NULL, NULL, FLAG, AT(json), 0, 0, NULL, NULL, "one JSON object on the standard output, errors included", CMD_ALL},
+  {"json", NULL, NULL, FLAG, AT(json), 0, 0, NULL, NULL, "one JSON object on the standard output, errors included", CMD_ALL & ~CMD_CHAT},
   {"verbose", NULL, "v", FLAG, AT(verbose), 0, 0, NULL, NULL, "say more", CMD_ALL},
   {"debug", NULL, "vv", FLAG, AT(debug), 0, 0, NULL, NULL, "say everything", CMD_ALL},
   {"quiet", NULL, "q", FLAG, AT(quiet), 0, 0, NULL, NULL, "nothing on the standard error but errors", CMD_ALL},
@@ -178,10 +187,10 @@ static const struct { const char *name, *text; } foreign[] = {
 
 /* ---- names that are nearly right ---------------------------------------------------------------------------- */
 
-/* Edits (insert, delete, replace, swap neighbours) from a to b; both shorter than 64, else 99. */
+/* Edits (insert, delete, replace, swap neighbours) from a to b; both shorter than 64, else NEAREST_NONE. */
 static unsigned distance(const char *a, const char *b) {
   size_t n = strlen(a), m = strlen(b);
-  if (n >= 64 || m >= 64) return 99;
+  if (n >= 64 || m >= 64) return NEAREST_NONE;
   unsigned d[3][65];   /* the last three rows of the table; row i is d[i % 3] */
   for (size_t j = 0; j <= m; j++) d[0][j] = (unsigned)j;
   for (size_t i = 1; i <= n; i++) {
@@ -198,8 +207,8 @@ static unsigned distance(const char *a, const char *b) {
   return d[n % 3][m];
 }
 
-/* Keeps the nearer of two candidates; further away than a third of the word is no candidate. */
-static void nearer(const char *word, const char *name, const char **best, unsigned *best_d) {
+/* Further away than a third of the word is no candidate. */
+void name_nearer(const char *word, const char *name, const char **best, unsigned *best_d) {
   unsigned d = distance(word, name), limit = (unsigned)strlen(word) / 3 + 1;
   size_t n = strlen(word);
   if (n > 2 && n < strlen(name) && !strncmp(word, name, n)) d = 1;   /* the beginning of a name */
@@ -217,8 +226,8 @@ const struct command *command_find(const char *name) {
 
 const char *command_nearest(const char *name) {
   const char *best = NULL;
-  unsigned d = 99;
-  for (const struct command *c = commands; c->name; c++) nearer(name, c->name, &best, &d);
+  unsigned d = NEAREST_NONE;
+  for (const struct command *c = commands; c->name; c++) name_nearer(name, c->name, &best, &d);
   return best;
 }
 
@@ -250,11 +259,11 @@ static int unknown_flag(struct ui *u, const struct command *c, const char *word,
   size_t dashes = strspn(word, "-");
   snprintf(bare, sizeof bare, "%.*s", (int)(len - dashes), word + dashes);
   const char *best = NULL;
-  unsigned d = 99;
+  unsigned d = NEAREST_NONE;
   for (int i = 0; i < N_OPTIONS; i++) {
     if (!(table[i].cmds & c->bit)) continue;
-    nearer(bare, table[i].name, &best, &d);
-    if (table[i].alias) nearer(bare, table[i].alias, &best, &d);
+    name_nearer(bare, table[i].name, &best, &d);
+    if (table[i].alias) name_nearer(bare, table[i].alias, &best, &d);
   }
   if (best) ui_hint(u, "did you mean --%s?", best);
   else ui_hint(u, "`lrqk %s --help` lists the flags", c->name);
@@ -346,7 +355,7 @@ static int set_value(struct options *o, const struct option *p, const char *labe
 
 /* ---- environment and arguments ------------------------------------------------------------------------------ */
 
-static bool has_env(const struct option *p) { return (p->cmds & CMD_RUN) && strcmp(p->name, "help"); }
+static bool has_env(const struct option *p) { return (p->cmds & TALKS) && strcmp(p->name, "help"); }
 
 static void env_name(const struct option *p, char out[40]) {
   int n = snprintf(out, 40, "LRQK_%s", p->name);

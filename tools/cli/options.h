@@ -12,7 +12,7 @@
 
 enum {
   CMD_RUN = 1, CMD_TOKENIZE = 2, CMD_LOGITS = 4, CMD_PERPLEXITY = 8, CMD_COMPARE = 16, CMD_INSPECT = 32, CMD_DEVICES = 64,
-  CMD_EVAL = 128, CMD_BENCH = 256, CMD_PROFILE = 512, CMD_DIFF = 1024, CMD_PLAN = 2048, CMD_ALL = 4095
+  CMD_EVAL = 128, CMD_BENCH = 256, CMD_PROFILE = 512, CMD_DIFF = 1024, CMD_PLAN = 2048, CMD_CHAT = 4096, CMD_ALL = 8191
 };
 
 struct options;
@@ -35,7 +35,7 @@ struct options {
   const char *model, *session, *prompt, *file, *system, *chat_template, *tokens, *policies, *device, *task, *length, *out, *gen, *depth, *fill;
   const char *output, *trace, *html, *capture, *kernels, *before, *after;
   const char *form;
-  bool measure;
+  bool measure, no_history;
   int64_t predict, ctx, top_k, repeat_last, seed, top, chunks, prefill, decode, samples, depths, reps, layers, every, quality, vram;
   double temp, top_p, min_p, repeat_penalty, threshold, bandwidth, bus, hit_rate;
   bool json, ignore_eos, special, raw, truncate, no_bos, to_text, verbose, debug, quiet, print, serial, whole, by_layer, by_head, csv, folded;
@@ -49,6 +49,9 @@ extern const struct command commands[];   /* ends with name NULL; main.c */
 const struct command *command_find(const char *name);
 /* The nearest command name, or NULL if none is near. */
 const char *command_nearest(const char *name);
+/* Keeps in *best the nearer of it and name, for who typed word; *best_d says how far it is, first NEAREST_NONE. */
+enum { NEAREST_NONE = 99 };
+void name_nearer(const char *word, const char *name, const char **best, unsigned *best_d);
 
 /* Fills o from the environment, then from argv[0..argc), the words after the command.  0 or LRQK_USAGE, said through u.
  * u->json is set even when parsing fails before --json is reached. */

@@ -21,6 +21,7 @@ static void on_interrupt(int sig) {
 
 void ui_catch_interrupt(void) {
   struct sigaction a;
+  interrupted = 0;
   memset(&a, 0, sizeof a);
   sigemptyset(&a.sa_mask);
   a.sa_handler = on_interrupt;
@@ -155,6 +156,12 @@ void ui_error_json(struct text *t, int code, const char *message, const char *hi
   json_close(t, '}');
 }
 
+void ui_complain(struct ui *u, int code) {
+  if (!u->error[0]) snprintf(u->error, sizeof u->error, "%s", meaning(code));
+  line(u, code == LRQK_INTERRUPTED ? "" : "error: ", u->error);
+  if (u->hint[0]) line(u, "hint: ", u->hint);
+}
+
 int ui_finish(struct ui *u, int code) {
   ui_clear(u);
   if (!code || code == EXIT_PIPE || u->answered) return code;
@@ -162,9 +169,7 @@ int ui_finish(struct ui *u, int code) {
     snprintf(u->error, sizeof u->error, "interrupted");
     u->hint[0] = 0;
   }
-  if (!u->error[0]) snprintf(u->error, sizeof u->error, "%s", meaning(code));
-  line(u, code == LRQK_INTERRUPTED ? "" : "error: ", u->error);
-  if (u->hint[0]) line(u, "hint: ", u->hint);
+  ui_complain(u, code);
   if (!u->json) return code;
   struct text t = {0};
   json_open(&t, '{');

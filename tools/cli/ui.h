@@ -25,7 +25,7 @@ struct ui {
 };
 
 void ui_init(struct ui *u);
-void ui_catch_interrupt(void);   /* from now on Ctrl-C sets a flag, once; the second one ends the process */
+void ui_catch_interrupt(void);   /* from now on Ctrl-C sets a flag, once, and it is not set; the second one ends the process */
 bool ui_interrupted(void);
 double ui_now(void);             /* seconds, monotonic */
 
@@ -44,6 +44,8 @@ void ui_note(struct ui *u, const char *fmt, ...) __attribute__((format(printf, 2
 /* The member "error" of an object. */
 void ui_error_json(struct text *t, int code, const char *message, const char *hint);
 
+/* Says what went wrong now, on stderr. */
+void ui_complain(struct ui *u, int code);
 /* Says what went wrong, if anything did: on stderr, and as a JSON object on stdout with --json.  Returns the exit code. */
 int ui_finish(struct ui *u, int code);
 

@@ -65,6 +65,7 @@ int work_session(struct ui *u, struct work *w, const struct lrqk_cache_options *
   struct lrqk_session_options opt = {.cache = *cache, .n_ctx = n_ctx, .progress = ui_progress, .progress_ud = u};
   enum lrqk_status s = lrqk_session_open(&w->session, w->engine, &opt);
   if (s) return (int)s;
+  w->n_ctx = n_ctx;
   return ui_interrupted() ? LRQK_INTERRUPTED : 0;
 }
 
@@ -73,21 +74,42 @@ bool work_exists(const char *path) {
   return !stat(path, &st) || errno != ENOENT;
 }
 
-int work_load(struct ui *u, struct work *w, const char *path, const int32_t *ids, size_t n, size_t *reused) {
-  double t = ui_now();
-  enum lrqk_status s = lrqk_session_load(w->session, path, NULL, NULL);
-  if (s) return (int)s;
+int work_keep(struct ui *u, struct work *w, const int32_t *ids, size_t n, size_t *kept) {
   size_t length = (size_t)lrqk_session_length(w->session), same = 0;
   const int32_t *held = lrqk_session_ids(w->session);
-  if (!ids) same = length;
-  while (ids && same < n && same < length && ids[same] == held[same]) same++;
-  s = lrqk_session_truncate(w->session, same);
-  if (!s && same == n && !lrqk_session_logits(w->session)) s = lrqk_session_truncate(w->session, --same);
-  if (s) return (int)s;
-  *reused = same;
-  if (ids) ui_note(u, "session %s: %zu of %zu tokens of the prompt reused, loaded in %.2f s", path, same, n, ui_now() - t);
-  else ui_note(u, "session %s: going on after %zu tokens, loaded in %.2f s", path, same, ui_now() - t);
+  while (same < n && same < length && ids[same] == held[same]) same++;
+  enum lrqk_status s = lrqk_session_truncate(w->session, same);
+  if (!s && same == n && n && !lrqk_session_logits(w->session)) s = lrqk_session_truncate(w->session, --same);
+  if (s == LRQK_USAGE && same) {   /* windows moved on; maybe those of the mark did not */
+    s = lrqk_session_rewind(w->session);
+    if (s || lrqk_session_length(w->session) > same) {
+      ui_warn(u, "the windows of this model hold only the newest tokens: the session cannot go back to its first %zu, all %zu tokens are read again",
+              same, n);
+      s = lrqk_session_truncate(w->session, 0);
+    }
+    same = (size_t)lrqk_session_length(w->session);
+  }
+  *kept = same;
+  return (int)s;
+}
+
+int work_load(struct ui *u, struct work *w, const char *path, const int32_t *ids, size_t n, size_t *reused) {
+  double t = ui_now();
+  int code = (int)lrqk_session_load(w->session, path, NULL, NULL);
+  if (code) return code;
+  *reused = (size_t)lrqk_session_length(w->session);
+  if (ids) code = work_keep(u, w, ids, n, reused);
+  if (code) return code;
+  if (ids) ui_note(u, "session %s: %zu of %zu tokens of the prompt reused, loaded in %.2f s", path, *reused, n, ui_now() - t);
+  else ui_note(u, "session %s: going on after %zu tokens, loaded in %.2f s", path, *reused, ui_now() - t);
   return ui_interrupted() ? LRQK_INTERRUPTED : 0;
+}
+
+int work_save(struct ui *u, struct work *w, const char *path, const struct text *note) {
+  double t = ui_now();
+  enum lrqk_status s = lrqk_session_save(w->session, path, note ? note->s : NULL, note ? note->len : 0);
+  if (!s) ui_note(u, "session %s: %llu tokens saved in %.2f s", path, (unsigned long long)lrqk_session_length(w->session), ui_now() - t);
+  return (int)s;
 }
 
 void work_close(struct work *w) {

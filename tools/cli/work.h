@@ -10,6 +10,7 @@ struct work {
   lrqk_session *session;
   struct lrqk_model_info info;   /* of model */
   double load_s;                 /* work_engine took */
+  uint32_t n_ctx;                /* of session */
 };
 
 enum part { WHOLE, VOCABULARY, DIRECTORY };   /* what of a model file must be sound */
@@ -19,9 +20,12 @@ int work_engine(struct ui *u, struct work *w, const struct options *o);   /* --d
 int work_fit(struct ui *u, const struct work *w, const struct options *o, unsigned keep, uint32_t least_ctx, struct lrqk_cache_options *cache,
              uint32_t *n_ctx, struct lrqk_plan *plan);
 int work_session(struct ui *u, struct work *w, const struct lrqk_cache_options *cache, uint32_t n_ctx);   /* closes an open one */
-/* Loads the session saved at path into w->session, and keeps of it what the n ids begin with (NULL: all), but never all ids
- * without the logits of the last; *reused says how much that is. */
+/* Cuts the session to what the n ids begin with, but never to all of them without the logits of the last; *kept says how much that
+ * is.  Where windows no longer hold what a shorter text needs it is less, or nothing, with a warning. */
+int work_keep(struct ui *u, struct work *w, const int32_t *ids, size_t n, size_t *kept);
+/* Loads the session saved at path into w->session, and keeps of it what the n ids begin with (NULL: all) as work_keep does. */
 int work_load(struct ui *u, struct work *w, const char *path, const int32_t *ids, size_t n, size_t *reused);
+int work_save(struct ui *u, struct work *w, const char *path, const struct text *note);   /* note: for the caller's own use, or NULL */
 bool work_exists(const char *path);   /* a file that can be read is there, or something else that is in the way */
 
 void work_close(struct work *w);
