@@ -135,3 +135,49 @@ expect eval-cut 4
 needle --policies full --device nosuchdevice >"$tmp/out" 2>"$tmp/err"
 code=$?
 expect eval-cut-rest 0
+
+# ---- sessions: what is reused, what is refused and left alone
+S=$tmp/kept
+words='one two three four five six seven eight nine ten'
+try session-first run -m "$M" --raw -p "$words" --temp 0 -n 4 -c 256 --session "$S"
+try session-longer run -m "$M" --raw -p "$words eleven twelve thirteen fourteen" --temp 0 -n 4 -c 256 --session "$S"
+try session-other run -m "$M" --raw -p "one two three" --temp 0 -n 2 -c 256 --session "$S"
+try session-goes-on run -m "$M" --temp 0 -n 2 -c 256 --session "$S"
+cp "$S" "$tmp/before"
+try session-options run -m "$M" --raw -p "$words" -n 2 -c 256 --session "$S" --rank 8
+try session-room run -m "$M" --raw -p one -n 2 -c 4 --session "$S"
+try session-chat chat -m "$M" -c 256 --session "$S"
+cp "$S" "$tmp/damaged"
+printf 'XXXX' | dd of="$tmp/damaged" bs=1 seek=100000 conv=notrunc 2>"$tmp/err"
+cp "$tmp/damaged" "$tmp/damaged.before"
+try session-damaged run -m "$M" --raw -p "$words" -n 2 -c 256 --session "$tmp/damaged"
+cmp "$tmp/damaged" "$tmp/damaged.before"
+code=$?
+expect session-damaged-left-alone 0
+cp "$here/model.sh" "$tmp/script"
+try session-none run -m "$M" --raw -p "$words" -n 2 -c 256 --session "$tmp/script" --json
+cmp "$here/model.sh" "$tmp/script"
+code=$?
+expect session-none-left-alone 0
+{ cat "$M"; printf x; } >"$tmp/other.gguf"
+try session-model run -m "$tmp/other.gguf" --raw -p "$words" -n 2 -c 256 --session "$S"
+rm "$tmp/other.gguf"
+cmp "$S" "$tmp/before"
+code=$?
+expect session-left-alone 0
+
+# ---- chat through a pipe: answers and nothing else on the standard output
+in=$tmp/turns
+printf 'My name is Ann.\n"""What is\nmy name?"""\n/regen\n/sats\n/save %s\nAnd \\\nnow?\n/load %s\nAnd \\\nnow?' "$tmp/talk" "$tmp/talk" >"$in"
+try chat chat -m "$M" --temp 0 -n 8 -c 512
+in=/dev/null
+try chat-session chat -m "$M" --temp 0 -n 4 -c 512 --session "$tmp/talk" -p 'And then?'
+try chat-system chat -m "$M" --temp 0 -n 4 -c 512 --session "$tmp/talk" -sys Short. -p 'And then?'
+in=$tmp/turns
+printf 'Tell me a story.\nAnd then?\n/clear\nHi.\n' >"$in"
+try chat-full chat -m "$M" --temp 0 -c 64
+printf 'What is this?\n' >"$in"
+seq 1 100 >"$tmp/numbers"
+try chat-document chat -m "$M" --temp 0 -n 4 -c 512 -f "$tmp/numbers"
+in=/dev/null
+try chat-document-long chat -m "$M" -c 256 -f "$tmp/numbers"

@@ -3,7 +3,7 @@ try none
 try version --version
 try help help
 try help-flag --help
-for c in run tokenize logits perplexity compare eval bench profile inspect devices; do try "help-$c" "$c" --help; done
+for c in run chat tokenize logits perplexity compare eval bench profile inspect devices; do try "help-$c" "$c" --help; done
 try help-unknown help rum
 try command-unknown rnu -m x
 try command-json lunch -m x --json
@@ -35,6 +35,9 @@ try prompt-empty run -m x -p ""
 try prompt-none-json run -m x --json
 try prompt-file run -m x -f "$tmp/none.txt"
 try system-raw run -m x -p y --raw -sys z
+try chat-pipe chat -m x -f -
+try chat-json chat -m x --json
+try chat-model chat -m "$tmp/none.gguf" -p y
 try chat-template-raw run -m x -p y --raw --chat-template chatml
 try logits-both logits -m x -p y --tokens 1
 try logits-empty logits -m x -p ""

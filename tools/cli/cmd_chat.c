@@ -240,7 +240,7 @@ static enum lines_result read_turn(struct talk *k) {
 static bool blank(const struct text *t) { return !t->len || strspn(t->s, " \t\n") == t->len; }
 
 static int ask(struct talk *k, const char *text, size_t len) {
-  ui_catch_interrupt();
+  ui_catch_interrupt(false);
   return answered(k, turns_ask(&k->t, text, len));
 }
 
@@ -263,7 +263,7 @@ static int talk(struct talk *k) {
       if (interactive) fputc('\n', stderr);
       break;
     }
-    ui_catch_interrupt();
+    ui_catch_interrupt(false);
     int code = 0;
     if (blank(&k->turn)) continue;
     if (k->turn.s[0] == '/') code = command(k, k->turn.s);

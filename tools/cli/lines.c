@@ -1,11 +1,10 @@
 /* lines.c - see lines.h. */
-#define _POSIX_C_SOURCE 200809L
 #include "lines.h"
 
 #include <errno.h>
 #include <langinfo.h>
 #include <locale.h>
-#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,16 +38,13 @@ static enum lines_result failed(struct lines *l) {
 }
 
 static enum lines_result fill(struct lines *l) {
-  struct pollfd p = {STDIN_FILENO, POLLIN, 0};
   l->at = l->end = 0;
   for (;;) {
-    ssize_t n = read(STDIN_FILENO, l->buf, sizeof l->buf);
+    bool ready = ui_wait(STDIN_FILENO);
     if (ui_interrupted()) return LINES_INTERRUPTED;
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == EAGAIN) {   /* somebody left the pipe non-blocking */
-      poll(&p, 1, -1);
-      continue;
-    }
+    if (!ready) continue;
+    ssize_t n = read(STDIN_FILENO, l->buf, sizeof l->buf);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (n < 0) return failed(l);
     l->end = (size_t)n;
     return n ? LINES_LINE : LINES_END;
@@ -89,15 +85,20 @@ static int get_char(EditLine *el, wchar_t *out) {
   mbstate_t state = {0};
   for (;;) {
     char byte;
-    ssize_t n = read(STDIN_FILENO, &byte, 1);
+    bool ready = ui_wait(STDIN_FILENO);
     if (ui_interrupted()) {
       errno = EINTR;
       return -1;
     }
-    if (n < 0 && errno == EINTR) {   /* the window has another size, or the program was stopped and goes on */
+    if (!ready) {   /* the window has another size, or the program was stopped and goes on */
+      el_set(el, EL_PREP_TERM, 1);
+      el_resize(el);
+      fputc('\r', stderr);
       el_set(el, EL_REFRESH);
       continue;
     }
+    ssize_t n = read(STDIN_FILENO, &byte, 1);
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (n <= 0) return (int)n;
     size_t used = mbrtowc(out, &byte, 1, &state);
     if (used == (size_t)-1) {        /* no character begins like that */
@@ -177,7 +178,7 @@ static int open_edited(struct lines *l) {
   if (!l->el) return ui_fail(l->u, LRQK_RUNTIME, "the terminal cannot be used for editing lines");
   el_set(l->el, EL_CLIENTDATA, l);
   el_set(l->el, EL_PROMPT, prompt_of);
-  el_set(l->el, EL_SIGNAL, 1);
+  el_set(l->el, EL_SIGNAL, 0);   /* its handlers want to be alone in the process; drivers have threads */
   el_set(l->el, EL_EDITOR, "emacs");
   el_set(l->el, EL_GETCFN, get_char);
   el_set(l->el, EL_ADDFN, "complete", "complete a command or the name of a file", complete);
@@ -188,10 +189,19 @@ static int open_edited(struct lines *l) {
   return 0;
 }
 
+static const int redraw[2] = {SIGWINCH, SIGCONT};
+
 static enum lines_result read_edited(struct lines *l, const char *prompt, struct text *line) {
+  struct sigaction a, before[2];
   int n = 0;
+  memset(&a, 0, sizeof a);
+  sigemptyset(&a.sa_mask);
+  a.sa_handler = ui_wake;
+  for (int i = 0; i < 2; i++) sigaction(redraw[i], &a, &before[i]);
   l->prompt = prompt;
+  el_set(l->el, EL_PREP_TERM, 1);   /* before the prompt is seen: what is typed then belongs to the line */
   const char *s = el_gets(l->el, &n);
+  for (int i = 0; i < 2; i++) sigaction(redraw[i], &before[i], NULL);
   if (ui_interrupted()) {
     const LineInfo *left = el_line(l->el);
     text_add(line, left->buffer, (size_t)(left->lastchar - left->buffer));
@@ -240,7 +250,7 @@ bool lines_interactive(const struct lines *l) { return l->interactive; }
 
 enum lines_result lines_read(struct lines *l, const char *prompt, struct text *line) {
   line->len = 0;
-  ui_catch_interrupt();
+  ui_catch_interrupt(true);
 #ifdef LRQK_LIBEDIT
   enum lines_result r = l->el ? read_edited(l, prompt, line) : read_plain(l, prompt, line);
 #else

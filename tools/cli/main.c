@@ -147,7 +147,7 @@ static int run(struct ui *u, int argc, char **argv) {
   int code = options_parse(&o, c, argc - skip, argv + skip, u);
   if (code) return code;
   if (o.help) return help(u, c->name);
-  ui_catch_interrupt();
+  ui_catch_interrupt(false);
   return c->run(u, &o);
 }
 

@@ -252,7 +252,7 @@ int turns_load(struct turns *t, const char *path) {
   if (s) return (int)s;
   int code = adopt(t, path, note, len);
   lrqk_free(note);
-  if (!code) ui_note(t->u, "session %s: %zu turns, %llu tokens, loaded in %.2f s", path, t->m.n,
+  if (!code) ui_note(t->u, "session %s: %zu messages, %llu tokens, loaded in %.2f s", path, t->m.n,
                      (unsigned long long)lrqk_session_length(t->w.session), ui_now() - start);
   return code;
 }

@@ -13,20 +13,46 @@
 #include <unistd.h>
 
 static volatile sig_atomic_t interrupted;
+static int wake[2] = {-1, -1};   /* a pipe: what a handler, on whatever thread it runs, ends ui_wait with */
 
-static void on_interrupt(int sig) {
-  (void)sig;
-  interrupted = 1;
+void ui_wake(int sig) {
+  int e = errno;
+  if (sig == SIGINT) interrupted = 1;
+  if (wake[1] >= 0 && write(wake[1], "", 1) < 0) errno = e;   /* full: it will be read anyway */
+  errno = e;
 }
 
-void ui_catch_interrupt(void) {
+static void drain_wake(void) {
+  char bytes[64];
+  while (wake[0] >= 0 && read(wake[0], bytes, sizeof bytes) > 0) {}
+}
+
+void ui_catch_interrupt(bool every) {
   struct sigaction a;
+  drain_wake();
   interrupted = 0;
   memset(&a, 0, sizeof a);
   sigemptyset(&a.sa_mask);
-  a.sa_handler = on_interrupt;
-  a.sa_flags = (int)SA_RESETHAND;
+  a.sa_handler = ui_wake;
+  a.sa_flags = every ? 0 : (int)SA_RESETHAND;
   sigaction(SIGINT, &a, NULL);
+}
+
+static void open_wake(void) {
+  if (wake[1] >= 0 || pipe(wake)) return;
+  for (int i = 0; i < 2; i++) {
+    fcntl(wake[i], F_SETFD, FD_CLOEXEC);
+    fcntl(wake[i], F_SETFL, O_NONBLOCK);
+  }
+}
+
+bool ui_wait(int fd) {
+  open_wake();
+  struct pollfd p[2] = {{fd, POLLIN, 0}, {wake[0], POLLIN, 0}};
+  if (interrupted || poll(p, 2, -1) < 0) return false;
+  if (!p[1].revents) return true;
+  drain_wake();
+  return false;
 }
 
 bool ui_interrupted(void) { return interrupted; }

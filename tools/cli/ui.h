@@ -25,8 +25,11 @@ struct ui {
 };
 
 void ui_init(struct ui *u);
-void ui_catch_interrupt(void);   /* from now on Ctrl-C sets a flag, once, and it is not set; the second one ends the process */
+/* From now on Ctrl-C sets a flag, which is not set: every one, or the first, and the second ends the process. */
+void ui_catch_interrupt(bool every);
 bool ui_interrupted(void);
+bool ui_wait(int fd);            /* until it can be read; false: Ctrl-C came, or a signal that ui_wake is the handler of */
+void ui_wake(int sig);
 double ui_now(void);             /* seconds, monotonic */
 
 void ui_log(void *ui, enum lrqk_log_level level, const char *text);                   /* an lrqk_log_fn */
