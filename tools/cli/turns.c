@@ -78,7 +78,23 @@ static int take(struct turns *t, const struct ids *ids) {
 
 /* ---- the conversation ----------------------------------------------------------------------------------------- */
 
+enum { LEAST_CTX = 1024 };   /* what a fit into the memory leaves of a context that nobody asked for */
+
+/* The context, and options of the cache that the memory has room for; a saved conversation goes on with its own. */
+static int fit(struct turns *t, uint32_t *n_ctx) {
+  const struct options *o = t->o;
+  struct lrqk_session_info saved = {0};
+  struct lrqk_plan plan;
+  *n_ctx = o->ctx > 0 ? (uint32_t)o->ctx : t->w.info.n_ctx;
+  if (o->session && work_exists(o->session)) {
+    enum lrqk_status s = lrqk_session_peek(t->w.model, o->session, &saved);
+    if (s) return (int)s;
+  }
+  return work_fit(t->u, &t->w, o, saved.n_tokens ? LRQK_KEEP_ALL : 0, *n_ctx < LEAST_CTX ? *n_ctx : LEAST_CTX, &t->cache, n_ctx, &plan);
+}
+
 int turns_open(struct turns *t) {
+  uint32_t n_ctx = 0;
   const struct options *o = t->o;
   t->seed = answer_seed(o);
   int code = work_cache(t->u, o, &t->cache);
@@ -88,8 +104,9 @@ int turns_open(struct turns *t) {
   if (!code) code = work_chat(t->u, &t->w, o->chat_template, &t->template);
   if (code && t->w.model && !*t->w.info.chat_template && !o->chat_template) ui_hint(t->u, "--chat-template names a template");
   if (!code && o->system && *o->system) code = messages_add(t->u, &t->m, "system", o->system, strlen(o->system));
-  if (!code) code = work_engine(t->u, &t->w, o->device);
-  return code ? code : work_session(t->u, &t->w, &t->cache, o->ctx > 0 ? (uint32_t)o->ctx : t->w.info.n_ctx);
+  if (!code) code = fit(t, &n_ctx);
+  if (!code) code = work_engine(t->u, &t->w, o);
+  return code ? code : work_session(t->u, &t->w, &t->cache, n_ctx);
 }
 
 void turns_close(struct turns *t) {
