@@ -101,6 +101,6 @@ int device_match(const struct device_entry *list, size_t n, const char *select) 
   const char *part;
   const struct device_ops *ops = back_end_of(select, &part);
   for (size_t i = 0; i < n; i++)
-    if ((!ops || list[i].ops == ops) && contains(list[i].caps.info.name, part)) return (int)i;
+    if ((!ops || list[i].ops == ops) && (contains(list[i].caps.info.name, part) || contains(list[i].caps.info.driver, part))) return (int)i;
   return -1;
 }

@@ -108,7 +108,7 @@ static void as_text(struct text *t, const struct lrqk_device_info *d, bool verbo
   }
   text_printf(t, "     host and device %s\n", d->unified ? "share their memory" : "have separate memory");
   text_printf(t, "     allocation      up to %s, a binding %s\n", human_bytes(d->max_allocation, a), human_bytes(d->max_binding, b));
-  text_printf(t, "     texel binding   up to %llu elements\n", (unsigned long long)d->max_texels);
+  if (d->max_texels) text_printf(t, "     texel binding   up to %llu elements\n", (unsigned long long)d->max_texels);
   text_printf(t, "     workgroup       up to %u invocations, %s shared, %u storage bindings\n", d->max_workgroup,
               human_bytes(d->max_shared, a), d->max_storage_bindings);
   if (d->subgroup) text_printf(t, "     subgroup        %u lanes\n", d->subgroup);
