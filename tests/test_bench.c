@@ -11,7 +11,7 @@
 #include "kernel_harness.h"
 #include "lrqk/lrqk.h"
 
-#include <check.h>   /* last: it defines a macro named fail */
+#include "suite.h"   /* last: it has a macro named fail */
 
 enum { HEADS = 6, DEPTH = 200, PROMPT = 40, TOKENS = 2, RUNS = 2, SPARSE = 2 };   /* SPARSE: layers that are not dense */
 
@@ -114,9 +114,5 @@ int main(void) {
   tcase_add_loop_test(t, kernels_have_figures, 0, n);
   tcase_add_test(t, only_named_kernels);
   suite_add_tcase(suite, t);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed != 0;
+  return suite_run(suite, CK_FORK_GETENV);
 }

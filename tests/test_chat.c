@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "token/chat.h"
 #include "token_check.h"
+#include "suite.h"
 
 static struct fixture f;
 static struct chat *c;
@@ -304,9 +305,5 @@ int main(void) {
   TCase *n = tcase_create("names");
   tcase_add_test(n, families_are_recognised);
   suite_add_tcase(s, n);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_ENV);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(s, CK_FORK_GETENV);
 }

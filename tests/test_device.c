@@ -15,6 +15,7 @@
 #include "device/barrier.h"
 #include "device/choose.h"
 #include "kernel_harness.h"
+#include "suite.h"
 
 static const struct config { const char *name, *select; int texel; bool validate, separate; } all_configs[] = {
   { "host", "host", 0, false, false },
@@ -940,9 +941,5 @@ int main(int argc, char **argv) {
   tcase_add_loop_test(c, allocation_failures_are_handled, 0, 3);
   tcase_add_test(c, nothing_is_made_while_decoding);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(s, CK_FORK_GETENV);
 }

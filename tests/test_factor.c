@@ -4,7 +4,7 @@
 #include "factor_fit.h"
 #include "golden.h"
 
-#include <check.h>   /* last: it has a macro named fail */
+#include "suite.h"   /* last: it has a macro named fail */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -330,9 +330,5 @@ int main(void) {
   tcase_add_test(c, what_cannot_be_solved_is_an_error);
   tcase_add_test(c, topcol_breaks_ties_by_the_lowest);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(s, CK_FORK_GETENV);
 }

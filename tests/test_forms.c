@@ -11,7 +11,7 @@
 #include "gguf_writer.h"
 #include "kernel_harness.h"
 
-#include <check.h>   /* last: it defines a macro named fail */
+#include "suite.h"   /* last: it has a macro named fail */
 
 static const struct lrqk_device_info gpu = { .backend = "vulkan", .name = "card", .driver = "1", .type = LRQK_DEVICE_DISCRETE, .max_workgroup = 1024,
                                              .max_shared = 48 << 10 };
@@ -174,10 +174,5 @@ int main(void) {
   tcase_add_test(c, stored);
   tcase_add_test(c, model_under_each_form);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_set_fork_status(r, CK_NOFORK);         /* drivers do not survive a fork */
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(s, CK_NOFORK);
 }

@@ -2,7 +2,7 @@
  * in float64. */
 #include "attention/gram.h"
 
-#include <check.h>
+#include "suite.h"   /* last: it has a macro named fail */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,9 +196,5 @@ int main(void) {
   tcase_add_checked_fixture(c, harness_fresh, NULL);
   tcase_add_loop_test(c, maps_are_the_best_of_their_rank, 0, 6);
   suite_add_tcase(suite, c);
-  SRunner *r = srunner_create(suite);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(suite, CK_FORK_GETENV);
 }

@@ -7,6 +7,7 @@
 
 #include "gguf_writer.h"
 #include "model/rope.h"
+#include "suite.h"
 
 static struct log_capture captured;
 
@@ -406,9 +407,5 @@ int main(void) {
   tcase_add_test(wrong, corrupted_bytes);
   suite_add_tcase(s, right);
   suite_add_tcase(s, wrong);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(s, CK_FORK_GETENV);
 }

@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "jinja/jinja.h"
 #include "token_check.h"
+#include "suite.h"
 
 static struct messages msg;
 static struct log logger = { remember, &msg };
@@ -309,9 +310,5 @@ int main(void) {
   tcase_add_loop_test(t, bytes_know_where_they_come_from, 0, sizeof origins / sizeof *origins);
   tcase_add_test(t, the_clock);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_ENV);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(s, CK_FORK_GETENV);
 }

@@ -9,6 +9,7 @@
 #include "gguf_writer.h"
 #include "model/model.h"
 #include "model/repack.h"
+#include "suite.h"
 
 static struct log_capture captured;
 
@@ -336,9 +337,5 @@ int main(void) {
   tcase_add_test(c, a_row_that_no_binding_holds);
   tcase_add_test(c, load_checks_the_file);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(s, CK_FORK_GETENV);
 }

@@ -2,7 +2,7 @@
  * proxies, bases, scores and selected sets (tests/data/factor_golden.bin). */
 #include "paper_text.h"
 
-#include <check.h>   /* last: it has a macro named fail */
+#include "suite.h"   /* last: it has a macro named fail */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -180,9 +180,5 @@ int main(void) {
   tcase_add_test(c, a_small_change_stops_the_iteration);
   tcase_add_test(c, what_is_no_number_is_an_error);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(s, CK_FORK_GETENV);
 }

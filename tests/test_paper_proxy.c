@@ -7,7 +7,7 @@
 #include "paper_text.h"
 #include "shaders/step.h"
 
-#include <check.h>   /* last: it has a macro named fail */
+#include "suite.h"   /* last: it has a macro named fail */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -251,9 +251,5 @@ int main(void) {
   tcase_add_checked_fixture(c, harness_fresh, NULL);
   tcase_add_loop_test(c, engine_does_what_is_published, 0, N_CONFIGS);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(s, CK_FORK_GETENV);
 }

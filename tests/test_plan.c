@@ -12,6 +12,7 @@
 #include "kernel_harness.h"
 #include "log_capture.h"
 #include "session.h"
+#include "suite.h"
 
 enum { CTX = 640, STEPS = 16 };   /* STEPS: pending rows of `gram` are summed once */
 
@@ -405,9 +406,5 @@ int main(int argc, char **argv) {
   tcase_add_test(t, budget_is_for_all_sessions);
   tcase_add_test(t, fit_gives_up_in_order);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(s, CK_FORK_GETENV);
 }

@@ -1,7 +1,7 @@
 /* The closed-form mean of rotated Gram matrices against brute force, at every kind of angle. */
 #include "attention/rotate.h"
 
-#include <check.h>
+#include "suite.h"   /* last: it has a macro named fail */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,9 +160,5 @@ int main(void) {
   tcase_add_test(c, fast_pairs_decouple);
   tcase_add_loop_test(c, centre_takes_the_mean_away, 0, 2);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(s, CK_FORK_GETENV);
 }

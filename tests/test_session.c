@@ -17,7 +17,7 @@
 #include "lrqk/lrqk.h"
 #include "session_file.h"
 
-#include <check.h>   /* last: it defines a macro named fail */
+#include "suite.h"   /* last: it has a macro named fail */
 
 enum { VOCAB = 288, CTX = 1024, PROMPT = 300, STEPS = 12, SIZE = STEPS * VOCAB };
 
@@ -422,10 +422,5 @@ int main(void) {
   tcase_add_test(t, others);
   tcase_add_test(t, killed);
   suite_add_tcase(suite, t);
-  SRunner *runner = srunner_create(suite);
-  srunner_set_fork_status(runner, CK_NOFORK);
-  srunner_run_all(runner, CK_NORMAL);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(suite, CK_NOFORK);
 }

@@ -1,6 +1,6 @@
 /* test_tasks.c - the prompts of `lrqk eval` (tools/cli/tasks.c): that what is asked stands in the text where it is said to
  * stand, that prompts depend on nothing but the recipe, and how answers are scored. */
-#include <check.h>
+#include "suite.h"   /* last: it has a macro named fail */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -196,9 +196,5 @@ int main(void) {
   tcase_add_test(c, recipes);
   tcase_add_test(c, number_scores);
   tcase_add_test(c, word_scores);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? 1 : 0;
+  return suite_run(s, CK_FORK_GETENV);
 }

@@ -9,6 +9,7 @@
 #include "token/chat.h"
 #include "token/pretokenizer.h"
 #include "token_check.h"
+#include "suite.h"
 
 static struct fixture f;
 static void teardown(void) { fixture_close(&f); }
@@ -448,9 +449,5 @@ int main(void) {
   tcase_add_test(n, stream_gives_whole_characters);
   tcase_add_test(n, stream_holds_back_what_is_not_complete);
   suite_add_tcase(s, n);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_ENV);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(s, CK_FORK_GETENV);
 }

@@ -7,6 +7,7 @@
 #include "base/utf8.h"
 #include "token/chat.h"
 #include "token_check.h"
+#include "suite.h"
 
 static struct fixture model;
 
@@ -196,9 +197,5 @@ int main(void) {
   tcase_add_test(t, bytes_without_a_token);
   tcase_add_test(t, a_very_long_word);
   suite_add_tcase(s, t);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_ENV);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(s, CK_FORK_GETENV);
 }

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "device/vulkan/vk.h"
+#include "suite.h"
 
 /* ---- memory types */
 
@@ -353,9 +354,5 @@ int main(void) {
   tcase_add_test(c, pipeline_cache_file);
   tcase_add_test(c, no_cache_directory_is_no_error);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(s, CK_FORK_GETENV);
 }

@@ -9,7 +9,7 @@
 #include "model/forward.h"
 #include "paper_text.h"
 
-#include <check.h>   /* last: it has a macro named fail */
+#include "suite.h"   /* last: it has a macro named fail */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,9 +159,5 @@ int main(void) {
   tcase_add_unchecked_fixture(c, read_text, forget_text);
   tcase_add_loop_test(c, sets_are_the_published_ones, 0, 2 * LAYERS);
   suite_add_tcase(s, c);
-  SRunner *r = srunner_create(s);
-  srunner_run_all(r, CK_NORMAL);
-  int failed = srunner_ntests_failed(r);
-  srunner_free(r);
-  return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+  return suite_run(s, CK_FORK_GETENV);
 }
