@@ -7,9 +7,8 @@
 #include "base/mem.h"
 #include "base/num.h"
 
-/* Keys have 11 bits behind the point and are cut, weights of scores too, and what is computed in float may be off by as much. */
-static const double CODE = 0x1p-11;
-enum { CODES = 2, CODES_PER_NAT = 2 };   /* ... of the distance between scores, which fp16 may hold */
+/* A weight is rounded to 2^-10 of itself, a key cut to 2^-11; what is computed in float may be off by as much again. */
+static const double SLACK = 6 * 0x1p-11;
 static const double LEAST = 0x1p-31;     /* smaller shares are alike */
 
 struct check {
@@ -23,7 +22,6 @@ struct check {
   float *score;                   /* [scored] of a head */
   double *share;                  /* [n] of a list: what its heads make of each candidate */
   unsigned char *bounce;          /* a page that is not mapped */
-  double spread;                  /* between the scores of a head, the largest so far */
 };
 
 static enum lrqk_status fetch(const struct device *d, struct view v, void *bounce, const void **out) {
@@ -77,17 +75,13 @@ static enum lrqk_status score_head(struct check *c, uint32_t head) {
 
 /* Adds a head's softmax to the shares of its list. */
 static void add_head(struct check *c, bool max) {
-  double most = -1e300, least = 1e300, sum = 0;
-  for (uint32_t t = 0; t < c->scored; t++) {
-    most = fmax(most, c->score[t]);
-    least = fmin(least, c->score[t]);
-  }
+  double most = -1e300, sum = 0;
+  for (uint32_t t = 0; t < c->scored; t++) most = fmax(most, c->score[t]);
   for (uint32_t t = 0; t < c->scored; t++) sum += exp(c->score[t] - most);
   for (uint32_t t = 0; t < c->n; t++) {
     double e = exp(c->score[t] - most) / sum;
     c->share[t] = max ? fmax(c->share[t], e) : c->share[t] + e / c->s->heads;
   }
-  c->spread = fmax(c->spread, most - least);
 }
 
 static uint64_t bits_of(double x) {
@@ -114,7 +108,7 @@ static double kth_largest(const double *x, uint32_t n, uint32_t k, uint32_t *cou
 
 /* list: k tokens of n, which should be those of the largest shares. */
 static void judge(const struct check *c, const uint32_t *list, uint32_t k, uint32_t *count, struct lrqk_choice *out) {
-  double cut = kth_largest(c->share, c->n, k, count), slack = (CODES + CODES_PER_NAT * c->spread) * CODE;
+  double cut = kth_largest(c->share, c->n, k, count);
   out->tokens += c->n;
   out->chosen += k;
   for (uint32_t i = 0, t = 0; i <= k; i++) {
@@ -123,9 +117,9 @@ static void judge(const struct check *c, const uint32_t *list, uint32_t k, uint3
       out->wrong++;
       continue;
     }
-    for (; t < end; t++) out->wrong += c->share[t] > cut * (1 + slack);
+    for (; t < end; t++) out->wrong += c->share[t] > cut * (1 + SLACK);
     if (i == k) break;
-    out->wrong += c->share[t] < cut * (1 - slack);
+    out->wrong += c->share[t] < cut * (1 - SLACK);
     out->rounded += c->share[t] < cut;
     t++;
   }
@@ -133,7 +127,6 @@ static void judge(const struct check *c, const uint32_t *list, uint32_t k, uint3
 
 static enum lrqk_status check_list(struct check *c, uint32_t list, bool max, const uint32_t *tokens, uint32_t *count, struct lrqk_choice *out) {
   memset(c->share, 0, c->n * sizeof *c->share);
-  c->spread = 0;
   for (uint32_t i = 0; i < c->s->heads; i++) {
     TRY(score_head(c, list * c->s->heads + i));
     add_head(c, max);
