@@ -3,6 +3,8 @@
 #ifndef PLAN_H
 #define PLAN_H
 
+#include <lrqk/plan.h>
+
 #include "engine.h"
 
 /* LRQK_MEMORY, with what would help, if the weights of e, or what is allocated on its device and a new session, are beyond e->vram. */

@@ -14,16 +14,17 @@ cmake --install "$build" --prefix "$tmp/first" > /dev/null
 mv "$tmp/first" "$root"   # nothing that is installed may know where it was
 lib=$(cd "$root" && dirname "$(find . -name liblrqk.a)")
 lib=${lib#./}
-for f in bin/lrqk "$lib/liblrqk.so" "$lib/liblrqk.so.0" include/lrqk/lrqk.h "$lib/pkgconfig/lrqk.pc" "$lib/cmake/lrqk/lrqk-config.cmake" \
+for f in bin/lrqk "$lib/liblrqk.so" "$lib/liblrqk.so.0" include/lrqk/lrqk.h include/lrqk/chat.h include/lrqk/plan.h include/lrqk/profile.h \
+  "$lib/pkgconfig/lrqk.pc" "$lib/cmake/lrqk/lrqk-config.cmake" \
   share/man/man1/lrqk.1 share/man/man1/lrqk-run.1 share/bash-completion/completions/lrqk share/zsh/site-functions/_lrqk \
   share/fish/vendor_completions.d/lrqk.fish share/doc/lrqk/LICENSE share/doc/lrqk/CHANGELOG.md; do has "$f"; done
 
-# ---- symbols: every function of the header, with its version, and nothing else
+# ---- symbols: every function of the headers, with its version, and nothing else
 nm -D --defined-only "$root/$lib/liblrqk.so" | awk '{print $3}' | grep -v '^LRQK_' | sort > "$tmp/shown"
 grep -v '@@LRQK_0\.1$' "$tmp/shown" && fail "symbols without a version"
 sed 's/@@.*//' "$tmp/shown" > "$tmp/names"
-grep -ho '\blrqk_[a-z0-9_]*(' "$root/include/lrqk/lrqk.h" | tr -d '(' | sort -u > "$tmp/declared"
-diff "$tmp/declared" "$tmp/names" || fail "the header declares what is not shown (<), or the other way (>)"
+grep -ho '\blrqk_[a-z0-9_]*(' "$root"/include/lrqk/*.h | tr -d '(' | sort -u > "$tmp/declared"
+diff "$tmp/declared" "$tmp/names" || fail "the headers declare what is not shown (<), or the other way (>)"
 
 # ---- a CMake project
 cmake -S "$here/install" -B "$tmp/use" -DCMAKE_PREFIX_PATH="$root" > "$tmp/log" 2>&1 || { cat "$tmp/log"; fail "configuring the consumer"; }

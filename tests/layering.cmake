@@ -1,5 +1,5 @@
 # Checks who includes what (cmake -D ROOT=dir -P layering.cmake): dependencies point one way, and only a back end knows
-# its API.  `uses_X` lists what files of src/X may include besides X itself; "lrqk" is the public header.
+# its API.  `uses_X` lists what files of src/X may include besides X itself; "lrqk" are the public headers.
 cmake_minimum_required(VERSION 3.20)
 
 set(uses_base       lrqk)
@@ -29,12 +29,12 @@ foreach(f ${files})
       list(APPEND errors "${f}: ${inc} belongs to src/device/opencl")
     endif()
     if(f MATCHES "^include/")
-      if(quote STREQUAL "\"")
-        list(APPEND errors "${f}: ${inc}: the public header needs no other of ours")
+      if(quote STREQUAL "\"" OR (inc MATCHES "^lrqk/" AND (f STREQUAL include/lrqk/lrqk.h OR NOT inc STREQUAL lrqk/lrqk.h)))
+        list(APPEND errors "${f}: ${inc}: a public header uses <lrqk/lrqk.h> at most, that one none of ours")
       endif()
     elseif(f MATCHES "^tools/cli/")
       if(quote STREQUAL "\"" AND NOT inc MATCHES "^lrqk/|\\.(html|css|js)\\.inc$" AND (inc MATCHES "/" OR NOT EXISTS ${ROOT}/tools/cli/${inc}))
-        list(APPEND errors "${f}: ${inc}: the program uses <lrqk/lrqk.h> and its own headers only")
+        list(APPEND errors "${f}: ${inc}: the program uses public headers and its own only")
       endif()
     elseif(quote STREQUAL "\"" OR inc MATCHES "^lrqk/")
       if(NOT f MATCHES "^src/([a-z]+)/")

@@ -1,4 +1,4 @@
-/* Compiled alone as C11 and as C++ with -Werror: the public header needs nothing before it. */
+/* Compiled as C11 and as C++ with -Werror behind each public header in turn: none needs anything before it. */
 #include <lrqk/lrqk.h>
 
 int main(void) { return (int)lrqk_cache_defaults().policy; }

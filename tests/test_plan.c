@@ -11,6 +11,7 @@
 #include "gguf_writer.h"
 #include "kernel_harness.h"
 #include "log_capture.h"
+#include "lrqk/plan.h"
 #include "session.h"
 #include "suite.h"
 

@@ -10,7 +10,7 @@
 
 #include "gguf_writer.h"
 #include "kernel_harness.h"
-#include "lrqk/lrqk.h"
+#include "lrqk/profile.h"
 #include "trace_sample.h"
 
 #include "suite.h"   /* last: it has a macro named fail */

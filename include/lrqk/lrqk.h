@@ -3,7 +3,8 @@
  *
  * Three objects: a model (the file: metadata and tokenizer), an engine (its weights on one device), a session (one
  * text with its KV cache and its attention policy).  An engine borrows its model, a session its engine: close them
- * in the order session, engine, model.
+ * in the order session, engine, model.  Three more headers stand on this one: chat.h (messages in a chat template), plan.h (what
+ * will be allocated), profile.h (times of kernels, counters of heads).
  *
  * Errors: functions that can fail return enum lrqk_status, LRQK_OK being 0; the text goes to the log callback before
  * the function returns (one LRQK_LOG_ERROR message, and often one LRQK_LOG_HINT that says what would help).  An out
@@ -187,48 +188,6 @@ size_t lrqk_utf8_push(struct lrqk_utf8_stream *u, const char *text, size_t len, 
 
 void lrqk_free(void *p);   /* what a function here allocated for the caller; NULL is fine */
 
-/* ---- chat: messages in a template --------------------------------------------------------------------------- */
-
-/* A chat template (Jinja text, or the part of Jinja that such templates use) bound to a model's tokenizer; it borrows
- * the model.  Text of a message is never read for special tokens, wherever the template puts it. */
-typedef struct lrqk_chat lrqk_chat;
-
-struct lrqk_message { const char *role, *text; size_t len; };   /* role: "system", "user", "assistant" */
-
-struct lrqk_chat_options {
-  const char *name;       /* a template that the library brings along (lrqk_chat_known) */
-  const char *text;       /* Jinja text of len bytes, copied; name and text NULL: tokenizer.chat_template of the model's file */
-  size_t len;
-  int64_t now;            /* seconds since 1970 for templates that insist on a date; 0: those fail */
-};
-
-/* Reads and checks the template; opt may be NULL.  LRQK_USAGE, naming line and reason: there is none, the name is not
- * known, or the text uses what is not covered. */
-enum lrqk_status lrqk_chat_open(lrqk_chat **out, const lrqk_model *m, const struct lrqk_chat_options *opt);
-void lrqk_chat_close(lrqk_chat *c);             /* NULL is fine */
-const char *lrqk_chat_name(const lrqk_chat *c); /* the family that it was recognised as: "chatml", ...; "custom" if none */
-const char *lrqk_chat_known(size_t i);          /* name i of the templates that the library brings along; NULL at the end */
-
-enum { LRQK_CHAT_NO_PROMPT = 1 };   /* do not end where the assistant's turn begins (add_generation_prompt = false) */
-
-/* All messages as ids (free them with lrqk_free), with the BOS token only where the template writes it.  LRQK_USAGE: a
- * role that is not known, or the template refuses the messages (the message is the template's). */
-enum lrqk_status lrqk_chat_encode(const lrqk_chat *c, const struct lrqk_message *msg, size_t n_msg, unsigned flags, int32_t **ids,
-    size_t *n);
-
-/* Only what follows the text of message `answered` (an answer that the session generated and holds already): the end of
- * that turn, the messages after it, the beginning of the next answer.  The first id may be the end token that the
- * session holds already, too: compare and skip it. */
-enum lrqk_status lrqk_chat_continue(const lrqk_chat *c, const struct lrqk_message *msg, size_t n_msg, size_t answered, unsigned flags,
-                                    int32_t **ids, size_t *n);
-
-/* All messages as text (free it with lrqk_free), for people to read. */
-enum lrqk_status lrqk_chat_render(const lrqk_chat *c, const struct lrqk_message *msg, size_t n_msg, unsigned flags, char **text,
-    size_t *len);
-
-/* lrqk_chat_open with the template of the file, lrqk_chat_encode, lrqk_chat_close. */
-enum lrqk_status lrqk_chat_tokenize(const lrqk_model *m, const struct lrqk_message *msg, size_t n_msg, int32_t **ids, size_t *n);
-
 /* ---- engine: weights on a device ---------------------------------------------------------------------------- */
 
 typedef struct lrqk_engine lrqk_engine;
@@ -391,22 +350,6 @@ struct lrqk_cache_stats {
 /* Reads counters back from the device. */
 enum lrqk_status lrqk_session_stats(lrqk_session *s, struct lrqk_cache_stats *out);
 
-/* The same counters of each KV head, out[n_layers][n_kv_heads]: zeros where all of it is on the device.  LRQK_USAGE: cap is less. */
-struct lrqk_head_stats { uint64_t chosen, misses, bus_bytes; };
-enum lrqk_status lrqk_session_heads(lrqk_session *s, struct lrqk_head_stats *out, size_t cap);
-/* Tokens chosen for a head in the last decoded token, ascending (a list for each query head, one after another, where they choose apart).
- * *n: how many, none where all of it is on the device; the first cap are written. */
-enum lrqk_status lrqk_session_chosen(lrqk_session *s, uint32_t layer, uint32_t kv_head, uint32_t *tokens, size_t cap, size_t *n);
-
-/* How the choice for a KV head compares with exact attention over all tokens, in the last decoded token: the share of the attention that
- * active tokens get (mean of the query heads), that which the best choice of as many would get, and how much of that choice was made.
- * NAN where a head has all tokens on the device. */
-struct lrqk_head_quality { float mass, best_mass, recall; };
-/* Whether tokens decoded from now on keep their queries, a small copy in every layer; and [n_layers][n_kv_heads] of the last one that did:
- * the host computes every score from the exact rows, which takes long.  LRQK_USAGE: none were kept, or cap is less. */
-enum lrqk_status lrqk_session_keep_queries(lrqk_session *s, bool on);
-enum lrqk_status lrqk_session_quality(lrqk_session *s, struct lrqk_head_quality *out, size_t cap);
-
 /* Bytes of the exact rows that differ between the active set on the device and the host cache, over all layers and
  * heads: 0, always.  A check for tests and for people who suspect their hardware. */
 enum lrqk_status lrqk_session_verify(lrqk_session *s, uint64_t *differing);
@@ -417,76 +360,6 @@ enum lrqk_status lrqk_session_verify(lrqk_session *s, uint64_t *differing);
  * ten million tokens. */
 struct lrqk_choice { uint64_t tokens, chosen, wrong, rounded; };
 enum lrqk_status lrqk_session_verify_choice(lrqk_session *s, struct lrqk_choice *out);
-
-/* ---- plan: what an engine and a session take, before anything is loaded ---------------------------------------- */
-
-enum { LRQK_KEEP_DENSE = 1, LRQK_KEEP_PROXY_TYPE = 2, LRQK_KEEP_ACTIVE = 4, LRQK_KEEP_RANK = 8, LRQK_KEEP_CTX = 16, LRQK_KEEP_ALL = 31 };
-
-struct lrqk_plan_options {
-  struct lrqk_engine_options engine;     /* vram 0: what the device reports free; where it shares the host's memory, all that is
-                                            allocated has to fit into the RAM that is available, else host memory into that */
-  struct lrqk_session_options session;
-  unsigned keep;                         /* LRQK_KEEP_: what is not given up in order to fit */
-  uint32_t least_ctx;                    /* n_ctx does not fall below it */
-  double hit_rate;                       /* share of chosen rows that are on the device already; 0: 0.7 (.65 to .75 were measured) */
-};
-
-struct lrqk_plan {
-  struct lrqk_cache_options cache;       /* options that fit */
-  uint32_t n_ctx;
-  char given_up[200];                    /* "dense-layers 0 -> none, active 2048 -> 512": what differs from what was asked; "": nothing */
-  uint64_t budget, needed;               /* bytes that may be used, and are, of what the budget is about */
-  struct lrqk_memory memory;             /* what lrqk_engine_memory will say; its device bytes are, in this order, the sum of: */
-  uint64_t weights, dense, windows, proxies, active, lite, maps, work, scratch;
-  uint64_t device_kv_bytes, host_kv_bytes;   /* what lrqk_session_stats will say */
-  uint64_t read_bytes, bus_bytes;        /* of a decode step at the end of the context: read on the device, moved over the bus */
-};
-
-/* Counts, by running the constructors on a device without memory; of the file only metadata and directory are read.  Gives up,
- * until it fits: dense layers, then fp16 proxies for int8, then halves active down to 256 and rank to an eighth of the head
- * size, then the context.  LRQK_MEMORY, naming bytes needed, budget and what would help, if that is not enough; otherwise errors
- * as lrqk_engine_open and lrqk_session_open.  Messages go to the log of m. */
-enum lrqk_status lrqk_plan_make(struct lrqk_plan *out, lrqk_model *m, const struct lrqk_plan_options *opt);
-
-/* ---- profiling: what ran on the device, kernel by kernel ------------------------------------------------------ */
-
-/* One command of the device, or (host) a stretch of the host's time.  Strings are static.  Times are those of the host's
- * monotonic clock; begins and ends of the device are right to clock_error_ns against the host, exact among each other. */
-struct lrqk_profile_event {
-  enum lrqk_phase phase;          /* PREFILL or DECODE */
-  bool host;                      /* "call" (all of it), "submit" or "wait", nested; no grid, bytes and flops */
-  const char *name;               /* of the kernel ("MATMUL_Q4_1"), "copy" or "fill" */
-  const char *stage;              /* embed, norm, qkv, attention, attention.select, attention.gather, ffn, head ... */
-  int32_t layer;                  /* -1: none */
-  uint64_t token;                 /* position of the first token of the call */
-  uint64_t begin_ns, end_ns, clock_error_ns;
-  uint64_t submission;
-  uint32_t grid[3], workgroup;    /* workgroups; lanes of each */
-  uint32_t size[3];               /* of the problem: rows, columns, length of sums (matmul: m, n, k; scores: heads, tokens, rank); 0: none */
-  uint64_t device_bytes, bus_bytes;   /* the least that it has to move in device memory and from or to HOST */
-  double flops;                   /* a multiply-add is two */
-};
-typedef void (*lrqk_profile_fn)(void *ud, const struct lrqk_profile_event *e);
-
-struct lrqk_profile_options {
-  lrqk_profile_fn fn;             /* called in the order of the commands before prefill or decode returns; not into the library */
-  void *ud;
-  uint32_t every;                 /* prefills, the first decoded token and every so manieth after it are timed; 0: 8 */
-  bool serial;                    /* nothing overlaps: a barrier after each command.  Another program than without it */
-  bool whole;                     /* one event for each submit instead ("submit", no bytes, no flops), which costs next to nothing */
-};
-/* Profiles the session from now on; opt NULL: no longer.  LRQK_USAGE unless the engine was opened with `timing` on a device
- * that has timestamps. */
-enum lrqk_status lrqk_session_profile(lrqk_session *s, const struct lrqk_profile_options *opt);
-
-/* What this device can do at most, as short runs show: the roofs over the kernels. */
-struct lrqk_ceilings { double device_gb_per_s, bus_gb_per_s, gflop_per_s, empty_us; };   /* empty: a dispatch that does nothing */
-enum lrqk_status lrqk_engine_ceilings(lrqk_engine *e, struct lrqk_ceilings *out);        /* takes a second or so; as above */
-
-/* What the driver's compiler says of each kernel made so far (registers, spills, instructions ...; its own words): nothing, if it says nothing
- * or without `timing`.  variant: specialisation constants ("WG=8 G=3").  Strings are valid during the call. */
-struct lrqk_kernel_figure { const char *kernel, *variant, *name; double value; };
-void lrqk_engine_kernels(lrqk_engine *e, void (*fn)(void *ud, const struct lrqk_kernel_figure *f), void *ud);
 
 /* ---- sampling ----------------------------------------------------------------------------------------------- */
 

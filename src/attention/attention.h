@@ -4,6 +4,8 @@
 #ifndef ATTENTION_ATTENTION_H
 #define ATTENTION_ATTENTION_H
 
+#include <lrqk/profile.h>
+
 #include "attention/window.h"
 #include "cache/state.h"
 

@@ -3,6 +3,8 @@
 #ifndef ATTENTION_QUALITY_H
 #define ATTENTION_QUALITY_H
 
+#include <lrqk/profile.h>
+
 #include "attention/core.h"
 
 /* A step of one layer, on the host. */

@@ -3,6 +3,8 @@
 #ifndef PROFILE_PACE_H
 #define PROFILE_PACE_H
 
+#include <lrqk/profile.h>
+
 #include "device/device.h"
 
 struct pace {

@@ -3,6 +3,8 @@
 #ifndef PROFILE_PROFILE_H
 #define PROFILE_PROFILE_H
 
+#include <lrqk/profile.h>
+
 #include "device/device.h"
 
 struct profile;

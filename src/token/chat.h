@@ -3,6 +3,8 @@
 #ifndef TOKEN_CHAT_H
 #define TOKEN_CHAT_H
 
+#include <lrqk/chat.h>
+
 #include "token/tokenizer.h"
 
 struct chat;

@@ -3,6 +3,7 @@
 #define CLI_BENCH_KERNELS_H
 
 #include "bench.h"
+#include "lrqk/profile.h"
 
 /* A kernel with one shape in one test. */
 struct kernel_row {

@@ -3,6 +3,7 @@
 #define CLI_MESSAGES_H
 
 #include "json.h"
+#include "lrqk/chat.h"
 #include "ui.h"
 
 struct messages { struct lrqk_message *msg; size_t n, cap; };   /* zero-initialised is ready; texts are malloc'ed */

@@ -3,6 +3,7 @@
 #ifndef CLI_PROFILE_H
 #define CLI_PROFILE_H
 
+#include "lrqk/profile.h"
 #include "profile_read.h"   /* PROFILE_SCHEMA */
 #include "work.h"
 

@@ -2,7 +2,7 @@
 #ifndef CLI_ROOF_H
 #define CLI_ROOF_H
 
-#include "lrqk/lrqk.h"
+#include "lrqk/profile.h"
 
 /* Microseconds by that ceiling which needs most of them: memory, arithmetic, the bus, or starting so many kernels.
  * *bound: "memory", "compute", "bus" or "launch". */

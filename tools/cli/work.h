@@ -2,6 +2,8 @@
 #ifndef CLI_WORK_H
 #define CLI_WORK_H
 
+#include "lrqk/chat.h"
+#include "lrqk/plan.h"
 #include "options.h"
 
 struct work {
