@@ -39,6 +39,14 @@
     }
     said.heads = text('read-heads');
   } else said.heads = 'none: ' + text('none-heads');
+  if (!document.getElementById('quality').hidden) {
+    for (const id of seen('quality-maps') ? ['m-mass', 't-mass', 'm-recall', 't-recall'] : []) {
+      for (const k of ['ArrowDown', 'ArrowDown', 'ArrowRight', 'Enter', 'ArrowUp', 'ArrowLeft']) key(id, k);
+      for (let y = 0; y <= 1; y += .1) for (let x = 0; x <= 1; x += .1) pointer(id, 'pointermove', x, y);
+      pointer(id, 'click', .6, .5);
+    }
+    said.quality = seen('quality-maps') ? text('read-quality') + '; ' + document.querySelectorAll('#worst li').length + ' heads' : 'none: ' + text('none-quality');
+  } else said.quality = 'not asked for';
   if (seen('active')) {
     choose('layer');
     choose('head');

@@ -330,14 +330,37 @@ static void check_nesting(const json_t *list, int track) {
   free(s);
 }
 
+/* A head's figures are those of the samples, as many as there are tokens here. */
+static void check_quality(const json_t *root) {
+  static const char *const keys[] = { "mass", "best_mass", "recall" };
+  const json_t *quality = json_object_get(root, "quality"), *samples = json_object_get(quality, "samples"), *heads = json_object_get(root, "heads");
+  ck_assert_double_eq(number(quality, "tokens"), 2);
+  ck_assert(number(quality, "token_ms") > 0);
+  ck_assert_uint_eq(json_array_size(samples), 2);
+  for (size_t i = 0; i < 6; i++)
+    for (size_t k = 0; k < 3; k++) {
+      double sum = 0, least = 1;
+      for (size_t s = 0; s < 2; s++) {
+        const json_t *sample = json_array_get(samples, s), *v = json_array_get(json_object_get(sample, keys[k]), i);
+        ck_assert_double_eq(number(sample, "token"), PROMPT + 1 + 2.0 * (double)s);
+        ck_assert(i < 2 ? json_is_null(v) : json_is_number(v));
+        sum += json_number_value(v);
+        least = fmin(least, json_number_value(v));
+      }
+      if (i < 2) continue;
+      const json_t *head = json_array_get(heads, i);
+      ck_assert_double_eq_tol(number(head, keys[k]), sum / 2, 1e-5);
+      if (k == 0) ck_assert_double_eq_tol(number(head, "least_mass"), least, 1e-5);
+    }
+}
+
 /* Two samples of every head; what a head chose lies in some part of the text. */
 static void check_heads(const json_t *root) {
   const json_t *heads = json_object_get(root, "heads"), *samples = json_object_get(root, "samples"), *h, *s;
   size_t i, k, part;
   ck_assert_uint_eq(json_array_size(heads), 3 * 2);
   ck_assert_uint_eq(json_array_size(samples), 2);
-  ck_assert_double_eq(number(json_object_get(root, "quality"), "tokens"), 2);
-  ck_assert(number(json_object_get(root, "quality"), "token_ms") > 0);
+  check_quality(root);
   json_array_foreach(heads, i, h) {
     ck_assert(number(h, "layer") == (double)(i / 2) && number(h, "head") == (double)(i % 2));
     ck_assert_double_eq(number(h, "chosen"), i < 2 ? 0 : 5 * 64);

@@ -10,7 +10,7 @@ MODEL_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 BUILD_PACKAGES=(cmake make gcc libc6-dev pkg-config glslang-tools spirv-tools libvulkan-dev libvulkan-volk-dev
                 libvulkan1 mesa-vulkan-drivers opencl-headers ocl-icd-opencl-dev pocl-opencl-icd libclblast-dev libpcre2-dev libxxhash-dev libjansson-dev
                 libedit-dev)
-TEST_PACKAGES=(check g++ clang groff-base zsh fish dpkg-dev vulkan-validationlayers)
+TEST_PACKAGES=(check g++ clang groff-base zsh fish dpkg-dev vulkan-validationlayers chromium)
 OCLGRIND_PACKAGES=(oclgrind)
 
 say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }

@@ -16,6 +16,7 @@ struct profiler {
   struct profile_log log;
   struct profile_head head;
   struct profile_heads heads;
+  struct profile_quality quality;
   struct profile_figures figures;
   int32_t *ids;
   size_t n_ids;
@@ -68,7 +69,7 @@ static int decode_one(struct profiler *p, size_t i) {
   if (!code) code = (int)lrqk_session_decode(p->w.session, p->ids[(size_t)p->o->prefill + i]);
   double ms = (ui_now() - t) * 1e3;
   p->head.run_ms += ms;
-  if (!code && examined) code = profile_heads_quality(&p->heads, p->w.session);
+  if (!code && examined) code = profile_quality_after(&p->quality, p->u, p->w.session, (uint64_t)p->o->prefill + i);
   if (code) return code;
   p->kind[p->n_ms] = examined ? EXAMINED : stamped ? STAMPED : PLAIN;
   p->ms[p->n_ms++] = ms;
@@ -173,7 +174,7 @@ static void free_tables(struct profile_tables *t) {
 
 static int make_tables(struct profiler *p, struct profile_tables *t, bool by_layer, bool by_head) {
   const struct lrqk_ceilings *c = &p->head.ceilings;
-  *t = (struct profile_tables){.heads = &p->heads, .by_layer = by_layer, .by_head = by_head,
+  *t = (struct profile_tables){.heads = &p->heads, .quality = &p->quality, .by_layer = by_layer, .by_head = by_head,
                                .figures = p->o->json || p->u->verbose ? &p->figures : NULL};
   if (profile_rows(&t->kernels, &p->log, c, by_layer ? PER_LAYER : PER_KERNEL) && profile_rows(&t->stages, &p->log, c, PER_STAGE) &&
       profile_rows(&t->phases, &p->log, c, PER_PHASE)) return 0;
@@ -240,6 +241,7 @@ static int prepare(struct profiler *p) {
   if (!code) code = (int)lrqk_engine_ceilings(p->w.engine, &p->head.ceilings);
   if (!code) code = work_session(p->u, &p->w, &p->cache, (uint32_t)(o->prefill + o->decode));
   if (!code) code = profile_heads_open(&p->heads, p->u, &p->w.info, (uint64_t)(o->prefill + o->decode), &p->cache);
+  if (!code) code = profile_quality_open(&p->quality, p->u, &p->w.info);
   if (code) return code;
   p->ms = calloc((size_t)o->decode, sizeof *p->ms);
   p->kind = calloc((size_t)o->decode, sizeof *p->kind);
@@ -262,6 +264,7 @@ int cmd_profile(struct ui *u, const struct options *o) {
   if (!code) code = report(&p);
   profile_log_free(&p.log);
   profile_heads_free(&p.heads);
+  profile_quality_free(&p.quality);
   free(p.figures.list);
   lrqk_free(p.ids);
   free(p.ms);

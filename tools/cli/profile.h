@@ -1,5 +1,5 @@
 /* profile.h - what `lrqk profile` gathers (cmd_profile.c) and how it is shown: rows of figures (profile_rows.c) and a
- * timeline (profile_trace.c), counters of the KV heads (profile_heads.c). */
+ * timeline (profile_trace.c), counters of the KV heads (profile_heads.c) and the worth of their choices (profile_quality.c). */
 #ifndef CLI_PROFILE_H
 #define CLI_PROFILE_H
 
@@ -49,38 +49,51 @@ struct profile_head {
   double run_ms, stamp_us, own_ms, off_us;   /* of prefill and all tokens; of a timestamp, of all of them; what was taken off each slice */
 };
 
-/* What the KV heads did: in all decoded tokens, and in samples of them (tokens that are timed).  Arrays are [layers][heads]. */
+/* At most PROFILE_SAMPLES tokens out of any number, evenly spread, each with what is known of it. */
 enum { PROFILE_SAMPLES = 64, PROFILE_BUCKETS = 64 };
-struct profile_sample {
-  uint64_t token;
-  struct lrqk_head_stats *head;  /* of this token alone */
-  uint32_t *active;              /* [layers][heads][PROFILE_BUCKETS] tokens chosen in each equal part of the text; zeros unless they were asked for */
-};
-/* Sums over the tokens whose quality was measured (--quality), and the least mass among them. */
-struct profile_quality { double mass, best_mass, recall, least; };
+struct profile_samples { struct profile_sample { uint64_t token; void *data; } list[PROFILE_SAMPLES]; size_t n, seen, stride; };
+/* Counts one more token.  *data: zeroed memory for it, or NULL if it is not to be one of them.  False: out of memory. */
+bool profile_sample_add(struct profile_samples *s, uint64_t token, size_t bytes, void **data);
+void profile_samples_free(struct profile_samples *s);
+
+struct profile_quality;
+
+/* What the KV heads did: in all decoded tokens, and in samples of those that are timed.  Arrays are [layers][heads]; a sample has the
+ * counters of the token alone, struct lrqk_head_stats, and behind them uint32_t [layers][heads][PROFILE_BUCKETS]: how many tokens were chosen
+ * in each equal part of the text (zeros unless they were asked for). */
 struct profile_heads {
   uint32_t layers, heads;
   struct lrqk_head_stats *total, *was;
-  struct profile_sample sample[PROFILE_SAMPLES];
-  size_t n_samples, seen, stride;
+  struct profile_samples samples;
   uint64_t bucket_tokens;
   uint32_t *chosen;
   size_t cap_chosen;
-  struct profile_quality *quality;
-  struct lrqk_head_quality *measured;   /* of one token */
-  uint64_t n_quality;
-  double quality_ms;             /* of all measuring */
 };
 int profile_heads_open(struct profile_heads *h, struct ui *u, const struct lrqk_model_info *m, uint64_t tokens, const struct lrqk_cache_options *o);
 void profile_heads_free(struct profile_heads *h);
 int profile_heads_before(struct profile_heads *h, lrqk_session *s);   /* a token that is sampled */
 int profile_heads_after(struct profile_heads *h, struct ui *u, lrqk_session *s, uint64_t token, bool chosen);
 int profile_heads_end(struct profile_heads *h, lrqk_session *s);      /* after all tokens */
-int profile_heads_quality(struct profile_heads *h, lrqk_session *s);  /* after a token that kept its queries */
 double profile_hit_rate(const struct lrqk_head_stats *s);             /* NAN: it has no meaning */
 void profile_heads_table(struct text *t, const struct profile_heads *h, uint64_t decoded);
-void profile_quality_table(struct text *t, const struct profile_heads *h, size_t most);   /* the worst heads */
-void profile_heads_json(struct text *t, const struct profile_heads *h, uint64_t decoded, bool samples);   /* fields of an object */
+/* Fields of an object; quality: those of its heads, too. */
+void profile_heads_json(struct text *t, const struct profile_heads *h, const struct profile_quality *quality, uint64_t decoded, bool samples);
+
+/* What the choices of the KV heads were worth, in the tokens that were examined (--quality).  NAN: a head that has no choice. */
+struct profile_quality {
+  uint32_t layers, heads;
+  struct quality_sum { double mass, best_mass, recall, least; } *sum;   /* over n tokens, and the least mass; [layers][heads], as samples: */
+  struct profile_samples samples;                                      /* struct lrqk_head_quality */
+  struct lrqk_head_quality *now;
+  uint64_t n;
+  double ms;                     /* of all measuring */
+};
+int profile_quality_open(struct profile_quality *q, struct ui *u, const struct lrqk_model_info *m);
+void profile_quality_free(struct profile_quality *q);
+int profile_quality_after(struct profile_quality *q, struct ui *u, lrqk_session *s, uint64_t token);   /* a token that kept its queries */
+void profile_quality_table(struct text *t, const struct profile_quality *q, size_t most);             /* the worst heads */
+void profile_quality_head_json(struct text *t, const struct profile_quality *q, size_t head);         /* fields of a head's object */
+void profile_quality_json(struct text *t, const struct profile_quality *q, bool samples);             /* a field of an object, or nothing */
 
 /* What the driver says of the kernels it made; those of one kernel follow each other. */
 struct profile_figure { char kernel[48], variant[160], name[128]; double value; };
@@ -95,6 +108,7 @@ struct profile_rows { struct profile_row *row; size_t n; };   /* longest first w
 struct profile_tables {
   struct profile_rows kernels, stages, phases;
   const struct profile_heads *heads;
+  const struct profile_quality *quality;
   const struct profile_figures *figures;   /* NULL: not shown */
   bool by_layer, by_head;   /* by_head: the heads too */
 };

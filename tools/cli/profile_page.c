@@ -22,6 +22,12 @@ static const char panels_js[] =
 static const char heads_js[] =
 #include "heads.js.inc"
   ;
+static const char quality_js[] =
+#include "quality.js.inc"
+  ;
+static const char start_js[] =
+#include "start.js.inc"
+  ;
 
 /* Beyond so many slices in one call neighbours of a stage are shown as one. */
 enum { MANY = 20000 };
@@ -144,6 +150,8 @@ void profile_page(struct text *t, const struct profile_head *h, const struct pro
   text_add(t, timeline_js, sizeof timeline_js - 1);
   text_add(t, panels_js, sizeof panels_js - 1);
   text_add(t, heads_js, sizeof heads_js - 1);
+  text_add(t, quality_js, sizeof quality_js - 1);
+  text_add(t, start_js, sizeof start_js - 1);
   text_add(t, at, strlen(at));
   if (json.failed) t->failed = true;
   text_free(&json);

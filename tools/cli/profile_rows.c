@@ -160,7 +160,7 @@ void profile_table(struct text *t, const struct profile_head *h, const struct pr
   text_printf(t, "clocks of device and host agree within %.3f us, as %s\n", (double)h->clock_error_ns / 1e3,
               h->device.calibrated ? "the driver says" : "submits and waits show");
   if (p->by_head) profile_heads_table(t, p->heads, h->decode);
-  if (p->heads->n_quality) profile_quality_table(t, p->heads, p->by_head ? SIZE_MAX : 20);
+  profile_quality_table(t, p->quality, p->by_head ? SIZE_MAX : 20);
   if (p->figures) profile_figures_table(t, p->figures);
 }
 
@@ -244,7 +244,8 @@ void profile_json(struct text *t, const struct profile_head *h, const struct pro
   json_rows(t, "phases", &p->phases, false);
   json_rows(t, "stages", &p->stages, false);
   json_rows(t, "kernels", &p->kernels, p->by_layer);
-  profile_heads_json(t, p->heads, h->decode, p->by_head);
+  profile_heads_json(t, p->heads, p->quality, h->decode, p->by_head);
+  profile_quality_json(t, p->quality, p->by_head);
   if (p->figures) profile_figures_json(t, p->figures);
   json_close(t, '}');
 }

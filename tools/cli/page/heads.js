@@ -1,8 +1,9 @@
-/* heads.js - the panels "The cache, head by head" and "Which tokens are read", and the start of the page. */
+/* heads.js - maps on canvases, and the panels "The cache, head by head" and "Which tokens are read". */
 
-/* A grid of values on a canvas: rows x columns, value(row, column) from 0 to 1 or null; words(row, column) says what it is. */
+/* A grid of values on a canvas: rows x columns, value(row, column) from 0 to 1 or null; words(row, column) says what it is;
+ * enter(key(row, column)), of one head, when it is chosen. */
 function heatMap(id, options) {
-  const canvas = $(id), left = options.left || 0, bottom = 18;
+  const canvas = $(id), left = options.left || 0, bottom = 18, key = options.key || (r => r);
   let at = null;
   const place = () => ({ w: (canvas.clientWidth - left) / options.columns(), h: options.rowHeight() });
   function draw() {
@@ -34,10 +35,10 @@ function heatMap(id, options) {
   }
   canvas.addEventListener('pointermove', e => { const p = cell(e); tip(e, p ? options.words(p[0], p[1]) : ''); });
   canvas.addEventListener('pointerleave', e => tip(e, ''));
-  canvas.addEventListener('click', e => { const p = cell(e); if (p) { select(p); if (options.enter) options.enter(p[0]); } });
+  canvas.addEventListener('click', e => { const p = cell(e); if (p) { select(p); if (options.enter) options.enter(key(...p)); } });
   canvas.addEventListener('keydown', e => {
     const step = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[e.key];
-    if (e.key === 'Enter' && at && options.enter) options.enter(at[0]);
+    if (e.key === 'Enter' && at && options.enter) options.enter(key(...at));
     if (!step) return;
     e.preventDefault();
     const clamp = (v, n) => Math.max(0, Math.min(n - 1, v));
@@ -53,17 +54,17 @@ function legend(id, low, high, none) {
 }
 
 /* Labels of a map with a row for every head: layers on the left, positions below. */
-function headLabels(g, m) {
+function headLabels(g, m, samples) {
   const every = Math.max(1, Math.ceil(13 / (m.h * P.kv_heads)));
   for (let l = 0; l < P.layers; l += every) g.fillText(l ? String(l) : 'layer 0', 0, Math.max(7, (l * P.kv_heads + .5) * m.h + 1));
-  positions(g, m);
+  positions(g, m, samples);
 }
 
 /* Positions of the sampled tokens below the columns, as many as fit. */
-function positions(g, m) {
+function positions(g, m, samples) {
   const every = Math.max(1, Math.ceil(46 / m.w));
-  for (let c = 0; c < P.samples.length; c += every) {
-    const text = String(P.samples[c].token), x = m.left + (c + .5) * m.w - g.measureText(text).width / 2;
+  for (let c = 0; c < samples.length; c += every) {
+    const text = String(samples[c].token), x = m.left + (c + .5) * m.w - g.measureText(text).width / 2;
     if (x + 40 < m.width + 12) g.fillText(text, x, m.y);
   }
 }
@@ -82,7 +83,7 @@ function headMaps(show) {
   if (!S.some(s => s.bus_bytes.some(v => v))) return false;
   const hit = (r, c) => S[c].chosen[r] ? 1 - S[c].misses[r] / S[c].chosen[r] : null;
   legend('l-hit', 'all fetched', 'all there', 'all of the head is on the device');
-  heatMap('m-hit', { rows, columns, rowHeight, left: 44, read: 'read-heads', enter: show, labels: headLabels, value: hit,
+  heatMap('m-hit', { rows, columns, rowHeight, left: 44, read: 'read-heads', enter: show, labels: (g, m) => headLabels(g, m, S), value: hit,
     words: (r, c) => name(r) + ', token ' + S[c].token + '\n' + (hit(r, c) === null ? 'reads from the device alone' :
       'hit rate ' + percent(hit(r, c)) + ': ' + S[c].chosen[r] + ' chosen, ' + S[c].misses[r] + ' fetched') });
   METRICS.forEach((m, i) => $('metric').append(make('option', { value: i }, m.name)));
@@ -94,7 +95,7 @@ function headMaps(show) {
     legend('l-bus', '0', (metric.key === 'bus_bytes' ? KB(most) : String(most)) + ' or more', 'all of the head is on the device');
   };
   scale();
-  const draw = heatMap('m-bus', { rows, columns, rowHeight, left: 44, read: 'read-heads', enter: show, labels: headLabels,
+  const draw = heatMap('m-bus', { rows, columns, rowHeight, left: 44, read: 'read-heads', enter: show, labels: (g, m) => headLabels(g, m, S),
     value: (r, c) => S[c].chosen[r] || S[c][metric.key][r] ? S[c][metric.key][r] / most : null,
     words: (r, c) => name(r) + ', token ' + S[c].token + '\n' + metric.words(S[c][metric.key][r]) });
   $('metric').onchange = () => { scale(); draw(); };
@@ -139,21 +140,3 @@ function activeMap() {
     $('h-active').scrollIntoView({ block: 'nearest' });
   };
 }
-
-function absent(panel, note, text) {
-  for (const id of panel) $(id).hidden = true;
-  $(note).hidden = false;
-  $(note).textContent = text;
-}
-
-tiles();
-timeline();
-bars('prefill');
-bars('decode');
-roofline();
-const showHead = activeMap();
-if (!showHead) absent(['active'], 'none-active', P.policy === 'lrqk' ? 'Nothing to show: no head chose tokens in those that were timed.' :
-  'Nothing to show: policy ' + P.policy + ' reads all tokens.');
-if (!headMaps(showHead || (() => {}))) absent(['heads', 'keys-heads'], 'none-heads', P.policy === 'full' ?
-  'Nothing to show: with policy full the whole KV cache is on the device.' : 'Nothing to show: no token that was timed used the bus.');
-document.documentElement.setAttribute('data-ready', String(D.calls.length));

@@ -19,6 +19,7 @@ const STAGES = {
   residual: ['#b4b4b4', 'sums of vectors'],
   ffn: ['#2e9a5b', 'feed-forward network: products with the weights'],
   head: ['#8454b8', 'scores of all words of the vocabulary'],
+  quality: ['#6d8f9c', 'queries are kept for --quality, in the tokens that it examines'],
   host: ['#7c8795', 'time of the host program'],
 };
 const BOUNDS = {
