@@ -253,9 +253,7 @@ enum lrqk_status lrqk_session_profile(lrqk_session *s, const struct lrqk_profile
 
 enum lrqk_status lrqk_engine_ceilings(lrqk_engine *e, struct lrqk_ceilings *out) {
   TRY(check_timing(e));
-  TRY(ceilings_measure(e->dev, out));
-  pace_measured(&e->pace, out);
-  return LRQK_OK;
+  return ceilings_measure(e->dev, out);
 }
 
 /* ---- figures */

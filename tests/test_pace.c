@@ -82,16 +82,6 @@ START_TEST(submits_are_short) {
 }
 END_TEST
 
-/* Measured ceilings take the place of what is thought of a device of its kind. */
-START_TEST(measured_rates) {
-  struct pace p = { 0 };
-  pace_measured(&p, &(struct lrqk_ceilings){ .device_gb_per_s = 500, .bus_gb_per_s = 20, .gflop_per_s = 10000 });
-  ck_assert_double_eq_tol(p.gb_per_s, 100, 1e-9);
-  ck_assert_double_eq_tol(p.bus_gb_per_s, 4, 1e-9);
-  ck_assert_double_eq_tol(p.gflop_per_s, 2000, 1e-9);
-}
-END_TEST
-
 int main(void) {
   snprintf(path, sizeof path, "test_pace_%d.gguf", (int)getpid());
   Suite *suite = suite_create("pace");
@@ -102,7 +92,6 @@ int main(void) {
   if (test_uses("opencl")) devices[n++] = "opencl";
   devices[n++] = "host";
   tcase_add_loop_test(t, submits_are_short, 0, n);
-  tcase_add_test(t, measured_rates);
   suite_add_tcase(suite, t);
   return suite_run(suite, CK_FORK_GETENV);
 }

@@ -3,7 +3,6 @@
 #include "profile/cost.h"
 
 static const double COMMAND_NS = 10000;   /* to start one */
-static const double PART = 0.2;           /* of a peak: what a kernel that does badly reaches */
 
 /* A slow one of its kind. */
 static const struct { double gb_per_s, bus_gb_per_s, gflop_per_s; } slow[] = {
@@ -26,10 +25,4 @@ void pace_start(struct pace *p, struct device *d) {
   *p = (struct pace){ .hook = { expected_ns, p }, .gb_per_s = slow[type].gb_per_s, .bus_gb_per_s = slow[type].bus_gb_per_s,
                       .gflop_per_s = slow[type].gflop_per_s };
   d->pace = &p->hook;
-}
-
-void pace_measured(struct pace *p, const struct lrqk_ceilings *c) {
-  p->gb_per_s = PART * c->device_gb_per_s;
-  p->bus_gb_per_s = PART * c->bus_gb_per_s;
-  p->gflop_per_s = PART * c->gflop_per_s;
 }

@@ -15,7 +15,5 @@ struct pace {
 
 /* Makes the device send by it. */
 void pace_start(struct pace *p, struct device *d);
-/* The peak was measured. */
-void pace_measured(struct pace *p, const struct lrqk_ceilings *c);
 
 #endif

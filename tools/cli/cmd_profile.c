@@ -145,6 +145,8 @@ static int measure(struct profiler *p) {
   for (size_t i = 0; i < (size_t)p->o->decode && !code; i++) code = ui_interrupted() ? LRQK_INTERRUPTED : decode_one(p, i);
   if (!code) code = profile_heads_end(&p->heads, p->w.session);
   if (!code && p->log.failed) code = ui_fail(p->u, LRQK_MEMORY, "out of memory for %zu events", p->log.n);
+  p->head.token_ms = p->ms;
+  p->head.n_token_ms = p->n_ms;
   p->head.plain_ms = typical(p, PLAIN);
   p->head.stamped_ms = typical(p, STAMPED);
   for (size_t i = 0; i < p->log.n; i++)

@@ -47,6 +47,8 @@ struct profile_head {
   double prefill_ms, plain_ms, stamped_ms;   /* of a decoded token, host time: median of those without stamps and with */
   uint64_t clock_error_ns;                   /* the largest */
   double run_ms, stamp_us, own_ms, off_us;   /* of prefill and all tokens; of a timestamp, of all of them; what was taken off each slice */
+  const double *token_ms;                    /* [n_token_ms] host time of every decoded token */
+  size_t n_token_ms;
 };
 
 /* At most PROFILE_SAMPLES tokens out of any number, evenly spread, each with what is known of it. */

@@ -240,6 +240,10 @@ void profile_json(struct text *t, const struct profile_head *h, const struct pro
   json_field_num(t, "taken_off_us", h->off_us > 0 ? h->off_us : 0);
   json_field_num(t, "stamps_ms", h->own_ms);
   json_field_num(t, "run_ms", h->run_ms);
+  json_key(t, "token_ms");
+  json_open(t, '[');
+  for (size_t i = 0; i < h->n_token_ms; i++) json_num(t, h->token_ms[i]);
+  json_close(t, ']');
   json_close(t, '}');
   json_rows(t, "phases", &p->phases, false);
   json_rows(t, "stages", &p->stages, false);
