@@ -38,6 +38,13 @@ bool test_uses(const char *backend) {
   return built && (!e || !*e || !strcmp(e, backend));
 }
 
+bool test_small(void) {
+  const char *e = getenv("LRQK_TEST_SMALL");
+  return e && strcmp(e, "0");
+}
+
+uint32_t test_size(uint32_t n, uint32_t most) { return test_small() && n > most ? most : n; }
+
 bool test_only_host(void) { return !test_uses("vulkan") && !test_uses("opencl"); }
 
 bool test_texel_loads(void) {

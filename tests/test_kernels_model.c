@@ -133,7 +133,7 @@ END_TEST
 START_TEST(rms_norm) {
   static const uint32_t row_counts[] = { 1, 7, 8, 9, 64 }, lengths[] = { 4, 12, 576, 2048 };
   for (size_t i = 0; i < LEN(row_counts) * LEN(lengths) * 2; i++) {
-    uint32_t rows = row_counts[i / 2 % LEN(row_counts)], n = lengths[i / 2 / LEN(row_counts)], add = i % 2;
+    uint32_t rows = test_size(row_counts[i / 2 % LEN(row_counts)], 17), n = test_size(lengths[i / 2 / LEN(row_counts)], 580), add = i % 2;
     size_t count = (size_t)rows * n;
     float size = i % 3 ? 1 : 1e-3f;              /* 1e-3: eps counts */
     float *x = random_floats(count, -2 * size, 5 * size), *delta = random_floats(count, -size, size), *w = random_floats(n, 0.5f, 1.5f);
@@ -268,7 +268,7 @@ static float *multiply(const struct matrix *w, const float *x, uint32_t m, uint3
 }
 
 static void matmul_case(uint32_t type, uint32_t n, uint32_t k) {
-  static const uint32_t counts[] = { 64, 1, 2, 7, 8, 9 };
+  const uint32_t most = test_size(64, 17), counts[] = { most, 1, 2, 7, 8, 9 };
   struct matrix w = random_matrix(type, n, k);
   uint32_t ystr = n + 3, y0 = 2;
   float *x = random_floats((size_t)64 * k, -1, 1);
@@ -284,8 +284,8 @@ static void matmul_case(uint32_t type, uint32_t n, uint32_t k) {
     nmse_check(packed, want, (size_t)m * n, EXACT_MATHS, "host matmul");
     if (!all) all = y;
     for (size_t d = 0; d < harness_count(); d++)             /* a row does not depend on how many there are */
-      ck_assert_msg(!memcmp(y + d * m * ystr, all + d * 64 * ystr, (size_t)m * ystr * 4), "m %u against 64 on %s: other bits", m,
-                    harness_name(d));
+      ck_assert_msg(!memcmp(y + d * m * ystr, all + d * most * ystr, (size_t)m * ystr * 4), "m %u against %u on %s: other bits", m,
+                    most, harness_name(d));
   }
 }
 
@@ -294,7 +294,7 @@ static const uint32_t products[][2] = { { 1, 1 }, { 31, 3 }, { 32, 2 }, { 33, 5 
 START_TEST(matmul) {
   size_t format = (size_t)_i / LEN(products), shape = (size_t)_i % LEN(products);
   uint32_t unit = weight_types[format].unit, k = products[shape][1] > 100 ? products[shape][1] / unit : products[shape][1];
-  matmul_case(weight_types[format].type, products[shape][0], k * unit);
+  matmul_case(weight_types[format].type, test_size(products[shape][0], 33), k * unit);
 }
 END_TEST
 
@@ -364,7 +364,11 @@ static void prefill_tile(const struct prefill *c, const struct heads *in, uint32
   memcpy(ml, ml2, ml_bytes);
 }
 
-static void prefill_case(const struct prefill *c, struct extras x) {
+static void prefill_case(const struct prefill *shape, struct extras x) {
+  struct prefill small = *shape, *c = &small;
+  small.queries = test_size(small.queries, 17);
+  small.past = test_size(small.past, 70);
+  small.tile = test_size(small.tile, 64);
   uint32_t m = c->queries * c->g, rows = c->hk * m, keys = c->past + c->queries, shares = ceil_div(keys, c->tile);
   struct heads in = { random_floats((size_t)rows * c->d, -3, 3), random_halves((size_t)keys * c->hk * c->d * 2, -2, 2) };
   uint64_t o_bytes = (uint64_t)rows * shares * c->d * 4, ml_bytes = (uint64_t)rows * shares * 8, y_bytes = (uint64_t)rows * c->d * 4;
@@ -444,7 +448,9 @@ static void decode_page(const struct decode *c, const struct decode_in *in, stru
 }
 
 /* With a window the rows are a ring whose newest one is in its middle. */
-static void decode_case(const struct decode *c, struct extras x) {
+static void decode_case(const struct decode *shape, struct extras x) {
+  struct decode small = *shape, *c = &small;
+  if (test_small() && c->page > 500) c->rows = ceil_div(c->rows, 16), c->page /= 16;
   uint32_t hk = c->lists / c->share, heads = c->lists * c->g, slots = c->pages * c->page, shares = c->pages * c->page_shares;
   uint32_t row4 = c->d / 4;
   struct decode_in in = { .q = random_floats((size_t)heads * c->d, -3, 3), .kv_bytes = (size_t)slots * hk * row4 * 16, .sstr = slots + 4,

@@ -52,7 +52,7 @@ static uint32_t product_k(size_t format, size_t shape) {
 START_TEST(matvec) {
   static const uint32_t counts[] = { 1, 2, 7 };
   size_t format = some[(size_t)_i / LEN(products)], shape = (size_t)_i % LEN(products);
-  uint32_t n = products[shape][0], k = product_k(format, shape);
+  uint32_t n = test_size(products[shape][0], 67), k = product_k(format, shape);
   for (size_t i = 0; i < LEN(counts); i++) {
     struct product a = random_product(weight_types[format].type, n, k, counts[i]);
     uint64_t y_bytes = (uint64_t)a.m * a.ystr * 4;
@@ -68,7 +68,7 @@ END_TEST
 START_TEST(matmul) {
   static const uint32_t counts[] = { 8, 65 };
   size_t format = some[(size_t)_i / LEN(products)], shape = (size_t)_i % LEN(products);
-  uint32_t n = products[shape][0], k = product_k(format, shape);
+  uint32_t n = test_size(products[shape][0], 67), k = test_size(product_k(format, shape), 256 + weight_types[format].unit);
   for (size_t i = 0; i < LEN(counts); i++) {
     struct product a = random_product(weight_types[format].type, n, k, counts[i]);
     uint64_t y_bytes = (uint64_t)a.m * a.ystr * 4;

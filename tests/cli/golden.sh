@@ -1,10 +1,11 @@
 #!/bin/sh
-# golden.sh LRQK usage|model|diff - runs the command line and compares exit code, stdout and stderr with expected/NAME.txt.
-# `usage` and `diff` need neither a model nor a device; `model` takes $LRQK_TEST_MODEL or models/SmolLM2-135M-Instruct.Q4_1.gguf
+# golden.sh LRQK usage|model|diff|window [TINY_MODEL] - runs the command line and compares exit code, stdout and stderr with
+# expected/NAME.txt.  `usage` and `diff` need neither a model nor a device, `window` the program TINY_MODEL; `model` takes $LRQK_TEST_MODEL or models/SmolLM2-135M-Instruct.Q4_1.gguf
 # and leaves with 77 (skipped) without it.  LRQK_UPDATE=1 writes the expected files instead.
 here=$(cd "$(dirname "$0")" && pwd)
 lrqk=$1
 suite=$2
+tiny=$3
 tmp=$(mktemp -d) || exit 1
 trap 'rm -rf "$tmp"' EXIT
 ran=0
