@@ -125,6 +125,7 @@ enum lrqk_status vk_dispatch(struct device *d, const struct kernel *k, const uin
   const struct vk_kernel *vk = k->backend;
   VkDescriptorSet set;
   struct vk_slot *s;
+  TRY(vk_pipeline_get(v, k));
   TRY(vk_set_get(v, vk->layout, views, &set));   /* first: it may send what is recorded */
   TRY(recorder(v, &s));
   vk_label(v, s->cmd, kernel_info[k->id].id);

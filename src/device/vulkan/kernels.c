@@ -1,4 +1,4 @@
-/* kernels.c - binding layouts and pipelines. */
+/* kernels.c - binding layouts, and pipelines, which are made when a kernel is first dispatched: a short prompt needs half of them. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -80,14 +80,22 @@ static VkResult pipeline_create(struct vk *v, const struct kernel *k, VkShaderMo
 enum lrqk_status vk_kernel_create(struct kernel *k) {
   struct vk *v = k->dev->backend;
   const struct kernel_info *info = &kernel_info[k->id];
-  bool texel = v->dev->caps.texel;
-  uint64_t begin = clock_ns();
-  if (!info->spirv[texel]) return fail(&v->dev->log, LRQK_RUNTIME, "kernel %s: no SPIR-V in this build", info->id);
+  if (!info->spirv[v->dev->caps.texel]) return fail(&v->dev->log, LRQK_RUNTIME, "kernel %s: no SPIR-V in this build", info->id);
   struct vk_layout *layout = NULL;
   TRY(layout_get(v, info, &layout));
   struct vk_kernel *vk = mem_alloc(1, sizeof *vk);
   if (!vk) return fail(&v->dev->log, LRQK_MEMORY, "kernel %s: out of host memory", info->id);
   vk->layout = layout;
+  k->backend = vk;
+  return LRQK_OK;
+}
+
+enum lrqk_status vk_pipeline_get(struct vk *v, const struct kernel *k) {
+  const struct kernel_info *info = &kernel_info[k->id];
+  struct vk_kernel *vk = k->backend;
+  bool texel = v->dev->caps.texel;
+  if (vk->pipeline) return LRQK_OK;
+  uint64_t begin = clock_ns();
   const VkShaderModuleCreateInfo code = {
     .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = info->spirv_bytes[texel], .pCode = info->spirv[texel],
   };
@@ -100,12 +108,11 @@ enum lrqk_status vk_kernel_create(struct kernel *k) {
     v->DestroyShaderModule(v->device, module, NULL);
   }
   if (r < 0) {
-    mem_free(vk);
+    vk->pipeline = VK_NULL_HANDLE;
     log_debug(&v->dev->log, "kernel %s: no pipeline", info->id);
     return vk_fail(v, r, call);
   }
   vk_name(v, VK_OBJECT_TYPE_PIPELINE, (uint64_t)vk->pipeline, info->id);
-  k->backend = vk;
   log_debug(&v->dev->log, "kernel %s: pipeline in %" PRIu64 " us", info->id, (clock_ns() - begin) / 1000);
   return LRQK_OK;
 }

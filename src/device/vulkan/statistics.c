@@ -34,7 +34,7 @@ static size_t executable(struct vk *v, VkPipeline pipeline, uint32_t i, const ch
 size_t vk_kernel_figures(const struct kernel *k, struct kernel_figure *out, size_t cap) {
   struct vk *v = k->dev->backend;
   const struct vk_kernel *vk = k->backend;
-  if (!v->statistics) return 0;
+  if (!v->statistics || !vk->pipeline) return 0;
   const VkPipelineInfoKHR which = { .sType = VK_STRUCTURE_TYPE_PIPELINE_INFO_KHR, .pipeline = vk->pipeline };
   VkPipelineExecutablePropertiesKHR e[MOST];
   uint32_t n = MOST;

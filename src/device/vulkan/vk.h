@@ -74,7 +74,7 @@ struct vk_layout {
   uint32_t unused;                  /* head of a list of sets that bind nothing that still exists */
 };
 
-struct vk_kernel { VkPipeline pipeline; struct vk_layout *layout; };
+struct vk_kernel { VkPipeline pipeline; struct vk_layout *layout; };   /* VK_NULL_HANDLE: not dispatched yet */
 
 struct vk_set {
   VkDescriptorSet handle;
@@ -193,6 +193,7 @@ void vk_buffer_destroy(struct buffer *b);
 VkFormat vk_format(char element_class);
 enum lrqk_status vk_kernel_create(struct kernel *k);
 void vk_kernel_destroy(struct kernel *k);
+enum lrqk_status vk_pipeline_get(struct vk *v, const struct kernel *k);   /* makes k's pipeline unless it has one */
 void vk_layouts_destroy(struct vk *v);
 
 /* cache.c */
