@@ -174,6 +174,8 @@ START_TEST(statistics_are_read) {
   const struct kernel *k;
   ck_assert_int_eq(kernel_get(&k, d, KERNEL_ADD, SPEC(8)), LRQK_OK);
   labels[0] = 0;
+  ck_assert_ptr_null(((const struct vk_kernel *)k->backend)->pipeline);   /* until it is dispatched */
+  ck_assert_int_eq(vk_pipeline_get(v, k), LRQK_OK);
   device_kernels(d, on_figure, NULL);
   ck_assert_str_eq(labels, "");   /* opened without timing: nothing, rather than zeros */
   v->statistics = true;
