@@ -68,7 +68,8 @@ END_TEST
 START_TEST(matmul) {
   static const uint32_t counts[] = { 8, 65 };
   size_t format = some[(size_t)_i / LEN(products)], shape = (size_t)_i % LEN(products);
-  uint32_t n = test_size(products[shape][0], 67), k = test_size(product_k(format, shape), 256 + weight_types[format].unit);
+  uint32_t n = test_size(products[shape][0], 67), unit = weight_types[format].unit;
+  uint32_t k = test_size(product_k(format, shape), unit < 64 ? 64 + unit : 2 * unit);
   for (size_t i = 0; i < LEN(counts); i++) {
     struct product a = random_product(weight_types[format].type, n, k, counts[i]);
     uint64_t y_bytes = (uint64_t)a.m * a.ystr * 4;
