@@ -292,7 +292,7 @@ static const struct shape shapes_of_scores[] = {
   { 2, 3, 1, 16, 2, 777, 256, 8, 8, 2, 4, 0, 1 }, { 1, 8, 0, 8, 2, 322, 128, 64, 4, 1, 4, 0, 1 },
   { 3, 3, 0, 8, 2, 1001, 512, 8, 8, 4, 4, 0, 2 }, { 2, 3, 1, 16, 2, 777, 256, 8, 8, 2, 4, 0, 2 }, { 1, 7, 0, 8, 1, 322, 128, 64, 4, 1, 4, 0, 2 },
 };
-enum { N_SCORINGS = sizeof shapes_of_scores / sizeof *shapes_of_scores };
+enum { N_SCORINGS = sizeof shapes_of_scores / sizeof *shapes_of_scores, TILE_FIRST = 64 * 4 };
 
 struct scoring {
   uint32_t hk, g, bits, rw, n, page, wg, tn, sinks;
@@ -302,6 +302,8 @@ struct scoring {
   const uint16_t *sc;          /* pages of [hk][page] */
   const float *mean;           /* [Hq][cap], or [Hq][cap/64][4], or NULL */
   int mean_kind;
+  bool tile;                   /* the form of score_stat */
+  uint32_t first;              /* tokens of a share that the references are of */
   float soft_cap;              /* 0: none */
   double *score;               /* [Hq][n] */
 };
@@ -321,7 +323,9 @@ static double mean_score(const struct scoring *s, uint32_t head, uint32_t t) {
   return c[0] + c[1] * u + c[2] * u * u + c[3] * u * u * u;
 }
 
-static struct scoring scoring_of(int i) {
+/* Every shape in the register form, then in the tile form. */
+static struct scoring scoring_of(int form_and_shape) {
+  int i = form_and_shape % N_SCORINGS;
   const struct shape *f = &shapes_of_scores[i];
   struct scoring s = { .hk = f->hk, .g = f->g, .bits = f->bits, .rw = f->rw, .n = f->n, .page = f->page, .wg = f->wg, .tn = f->tn,
                        .sinks = f->sinks, .share = f->none ? f->g : 1, .per = f->page / f->parts_per_page };
@@ -330,6 +334,8 @@ static struct scoring scoring_of(int i) {
   s.parts = ceil_div(s.n, s.per);
   s.cap = f->mean == 2 ? ceil_div(s.n, 64) * 64 + 64 : ceil_div(s.n, 8) * 8 + 16;
   s.mean_kind = f->mean;
+  s.tile = form_and_shape >= N_SCORINGS;
+  s.first = s.tile ? TILE_FIRST : s.wg * s.tn;
   s.soft_cap = i % 2 && f->offset == 0 ? 2.5f : 0;
   uint32_t values = s.rw * (s.bits == 8 ? 16 : 8), pages = ceil_div(s.n, s.page), hq = s.hk * s.g;
   float *q = random_floats((size_t)hq * values, -1, 1);
@@ -368,6 +374,16 @@ struct weighed {
   uint32_t *weight;
 };
 
+static const struct kernel *stat_kernel(struct bench *b, const struct scoring *s) {
+  static const enum kernel_id ids[2][3][2] = {
+    { { KERNEL_SCORE_STAT_F16, KERNEL_SCORE_STAT_I8 }, { KERNEL_SCORE_STAT_F16_MEAN, KERNEL_SCORE_STAT_I8_MEAN },
+      { KERNEL_SCORE_STAT_F16_SLOW, KERNEL_SCORE_STAT_I8_SLOW } },
+    { { KERNEL_SCORE_TILE_F16, KERNEL_SCORE_TILE_I8 }, { KERNEL_SCORE_TILE_F16_MEAN, KERNEL_SCORE_TILE_I8_MEAN },
+      { KERNEL_SCORE_TILE_F16_SLOW, KERNEL_SCORE_TILE_I8_SLOW } } };
+  enum kernel_id id = ids[s->tile][s->mean_kind][s->bits == 8];
+  if (s->tile) return bench_kernel(b, id, SPEC(64, s->heads, s->rw, min_u32(s->rw, 2), s->soft_cap > 0, s->wg));
+  return bench_kernel(b, id, SPEC(s->wg, s->heads, s->rw, s->tn, s->soft_cap > 0));
+}
 
 static struct weighed run_stat(const struct scoring *s) {
   struct weighed w = { test_memory(ml_words(s) * HARNESS_DEVICES, 4), test_memory(weight_words(s) * HARNESS_DEVICES, 4) };
@@ -378,10 +394,7 @@ static struct weighed run_stat(const struct scoring *s) {
     struct view q = bench_put(&b, s->q, (size_t)s->hk * s->g * s->rw * (s->bits == 8 ? 64 : 32)), step = bench_put(&b, words, sizeof words);
     struct view m = bench_put(&b, canary_words(ml_words(s) * 4), ml_words(s) * 4);
     struct view v = bench_put(&b, canary_words(weight_words(s) * 4), weight_words(s) * 4);
-    enum kernel_id plain = s->bits == 8 ? KERNEL_SCORE_STAT_I8 : KERNEL_SCORE_STAT_F16;
-    enum kernel_id added = s->bits == 8 ? KERNEL_SCORE_STAT_I8_MEAN : KERNEL_SCORE_STAT_F16_MEAN;
-    enum kernel_id slow = s->bits == 8 ? KERNEL_SCORE_STAT_I8_SLOW : KERNEL_SCORE_STAT_F16_SLOW;
-    const struct kernel *k = bench_kernel(&b, s->mean_kind == 2 ? slow : s->mean ? added : plain, SPEC(s->wg, s->heads, s->rw, s->tn, s->soft_cap > 0));
+    const struct kernel *k = stat_kernel(&b, s);
     struct view mean = s->mean ? bench_put(&b, s->mean, (size_t)s->hk * s->g * s->cap * 4 / (s->mean_kind == 2 ? 16 : 1)) : q;
     for (uint32_t page = 0; page * s->page < s->n; page++) {
       struct score_stat_params p = { .per = s->per, .cap = s->cap, .page = s->page, .page0 = page * s->page, .parts = s->parts,
@@ -400,8 +413,8 @@ static struct weighed run_stat(const struct scoring *s) {
 
 static double weight_of(uint32_t bits) { return ldexp(1 + (bits & 0x1ff) / 512.0, (int)(bits >> 9) - 63); }
 
-/* Weights of one query head on one device: relative to the largest of the first scores of their lane, and the statistics are
- * theirs. */
+/* Weights of one query head on one device: relative to the largest of the first scores of their lane or of all lanes, and the
+ * statistics are theirs. */
 static void check_weights(const struct scoring *s, uint32_t head, const float *stat, const uint16_t *row) {
   const double *score = s->score + (size_t)head * s->n;
   double sum = 0, want = 0, most = -1e30;
@@ -410,7 +423,7 @@ static void check_weights(const struct scoring *s, uint32_t head, const float *s
     const float *part = stat + (size_t)(t / s->per) * (2 + s->wg), *r = part + 2 + t % s->per / s->tn % s->wg;
     double slack = fabs(score[t]) * 3e-6 + 2e-5, got = weight_of(row[t]), exact = exp(fmin(fmax(score[t] - *r, -63 * M_LN2), 64 * M_LN2));
     ck_assert_msg(fabs(got - exact) <= exact * (0x1p-10 + 2 * slack + 1e-5), "head %u token %u: weight %g, exact %g", head, t, got, exact);
-    if (t % s->per < s->wg * s->tn) ck_assert_msg(score[t] <= *r + slack && *r <= part[0], "head %u token %u: %g above %g", head, t, score[t], *r);
+    if (t % s->per < s->first) ck_assert_msg(score[t] <= *r + slack && *r <= part[0], "head %u token %u: %g above %g", head, t, score[t], *r);
     want += got * exp(*r - most);
   }
   for (uint32_t j = 0; j < s->parts; j++) sum += stat[(size_t)j * (2 + s->wg) + 1] * exp(stat[(size_t)j * (2 + s->wg)] - most);
@@ -708,8 +721,8 @@ static Suite *suite(void) {
   tcase_add_loop_test(c, append_one_token, 0, N_PLANES);
   tcase_add_loop_test(c, append_a_row, 0, N_PLANES);
   tcase_add_test(c, ring_takes_the_newest_tokens);
-  tcase_add_loop_test(c, weights_and_statistics, 0, N_SCORINGS);
-  tcase_add_loop_test(c, keys_are_group_scores, 0, N_SCORINGS);
+  tcase_add_loop_test(c, weights_and_statistics, 0, 2 * N_SCORINGS);
+  tcase_add_loop_test(c, keys_are_group_scores, 0, 2 * N_SCORINGS);
   tcase_add_loop_test(c, lists_are_the_largest_keys, 0, N_CHOICES);
   tcase_add_test(c, all_candidates);
   tcase_add_loop_test(c, hits_keep_their_slots, 0, N_RESIDENTS);

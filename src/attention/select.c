@@ -1,5 +1,6 @@
 #include "attention/select.h"
 
+#include "attention/score.h"
 #include "base/num.h"
 #include "shaders/step.h"
 
@@ -14,13 +15,12 @@ enum {
 static enum lrqk_status get_kernels(struct selector *s, const struct lrqk_cache_options *o, const struct proxy_shape *shape) {
   struct device *d = s->core->dev;
   bool cpu = d->caps.cpu;
-  uint32_t wg = cpu ? 8 : 64, tn = s->heads <= 4 ? 8 : 4, nb = cpu ? 4 : 1, lanes = min_u32(256, d->caps.info.max_workgroup);
-  uint32_t capped = s->core->hp->attn_cap > 0, max = o->group == LRQK_GROUP_MAX;
-  TRY(kernel_get(&s->stat, d, shape->int8 ? KERNEL_SCORE_STAT_I8 : KERNEL_SCORE_STAT_F16, SPEC(wg, s->stat_heads, shape->rw, tn, capped)));
-  bool slow = o->mean_key == LRQK_MEAN_KEY_SLOW;
-  enum kernel_id with_mean = shape->int8 ? slow ? KERNEL_SCORE_STAT_I8_SLOW : KERNEL_SCORE_STAT_I8_MEAN
-                                         : slow ? KERNEL_SCORE_STAT_F16_SLOW : KERNEL_SCORE_STAT_F16_MEAN;
-  if (o->proxy == LRQK_PROXY_GRAM && o->mean_key != LRQK_MEAN_KEY_OFF) TRY(kernel_get(&s->stat_mean, d, with_mean, SPEC(wg, s->stat_heads, shape->rw, tn, capped)));
+  uint32_t wg = score_lanes(d), tn = s->heads <= 4 ? 8 : 4, nb = cpu ? 4 : 1, lanes = min_u32(256, d->caps.info.max_workgroup);
+  uint32_t max = o->group == LRQK_GROUP_MAX;
+  struct score_shape sc = { .heads = s->stat_heads, .rw = shape->rw, .tokens = tn, .int8 = shape->int8, .capped = s->core->hp->attn_cap > 0 };
+  TRY(score_kernel(&s->stat, d, &sc));
+  sc.mean = o->mean_key;
+  if (o->proxy == LRQK_PROXY_GRAM && sc.mean != LRQK_MEAN_KEY_OFF) TRY(score_kernel(&s->stat_mean, d, &sc));
   TRY(kernel_get(&s->keys, d, KERNEL_SEL_KEYS, SPEC(wg, s->heads, tn, max, 0)));
   TRY(kernel_get(&s->keys_count, d, KERNEL_SEL_KEYS, SPEC(wg, s->heads, tn, max, 1)));
   TRY(kernel_get(&s->mix, d, KERNEL_TAIL_MIX, SPEC(16, s->heads, tn, wg)));
@@ -56,7 +56,7 @@ enum lrqk_status selector_init(struct selector *s, struct attn_core *c, const st
   uint64_t parts = (uint64_t)lists * s->max_parts, per_list = (uint64_t)lists * s->cap;
   pool_init(&s->pool, c->dev, PLACE_DEVICE, "selection scratch", 8u << 20);
   TRY(pool_alloc(&s->queries, &s->pool, (uint64_t)hq * shape->rw * (shape->int8 ? 16 : 8) * 4));
-  TRY(pool_alloc(&s->ml, &s->pool, parts * s->heads * (2 + s->stat->spec[0]) * 4));
+  TRY(pool_alloc(&s->ml, &s->pool, parts * s->heads * (2 + score_lanes(c->dev)) * 4));
   TRY(pool_alloc(&s->weights, &s->pool, per_list * s->heads * 2));
   TRY(pool_alloc(&s->key, &s->pool, per_list * 2));
   for (int i = 0; i < 4; i++) {

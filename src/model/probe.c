@@ -3,6 +3,7 @@
 #include "model/probe.h"
 
 #include "attention/core.h"
+#include "attention/score.h"
 #include "base/clock.h"
 #include "base/mem.h"
 #include "gguf/tensor_type.h"
@@ -17,7 +18,8 @@ enum {
   HOPELESS = 4,                   /* times as slow as another form */
   NARROW = 768, WIDE = 2048,      /* rows and columns of a weight */
   TOKENS = 64,                    /* of a matmul */
-  ROWS = 2048                     /* attended to */
+  ROWS = 2048,                    /* attended to */
+  SCORED = 16384, SHARE = 512     /* tokens, and those of a workgroup */
 };
 
 /* One operation to be timed: `prepare` makes the kernels of the form in dev->forms, `run` dispatches them once. */
@@ -34,7 +36,8 @@ struct probe {
   struct attn_core core;
   struct attn_decode decode;
   struct kv_rows kv_rows;
-  struct view x, y, kv, step;
+  const struct kernel *score;     /* proxies */
+  struct view x, y, kv, step, scales, statistics;
 };
 
 static enum lrqk_status time_runs(struct probe *p, uint32_t n, uint64_t *ns) {
@@ -124,6 +127,34 @@ static enum lrqk_status open_decode(struct probe *p) {
   return open_attention(p);
 }
 
+/* ---- proxies of rank 32 for 4 query heads on each of 2 KV heads */
+
+static enum lrqk_status prepare_score(struct probe *p) {
+  const struct score_shape s = { .heads = 4, .rw = 2, .tokens = 8, .int8 = true };
+  return score_kernel(&p->score, p->dev, &s);
+}
+
+static void run_score(struct probe *p) {
+  struct score_stat_params s = { .per = SHARE, .cap = SCORED, .page = SCORED, .parts = SCORED / SHARE, .share = 1, .n_at = STEP_CAND };
+  DISPATCH(p->dev, p->score, SCORED / SHARE, 2, 1, &s, p->x, p->kv, p->scales, p->statistics, p->y, p->step);
+}
+
+static enum lrqk_status open_score(struct probe *p) {
+  uint32_t step[STEP_WORDS] = { [STEP_CAND] = SCORED };
+  p->prepare = prepare_score;
+  p->run = run_score;
+  TRY(pool_alloc(&p->step, &p->pool, STEP_WORDS * 4));
+  TRY(pool_alloc(&p->x, &p->pool, 8ull * 32 * 4));
+  TRY(pool_alloc(&p->kv, &p->pool, 2ull * SCORED * 32));
+  TRY(pool_alloc(&p->scales, &p->pool, 2ull * SCORED * 2));
+  TRY(pool_alloc(&p->statistics, &p->pool, 8ull * (SCORED / SHARE) * (2 + score_lanes(p->dev)) * 4));
+  TRY(pool_alloc(&p->y, &p->pool, 8ull * SCORED * 2));
+  device_fill(p->dev, p->x, 0x3c003c00);        /* ordinary numbers as float, fp16 and int8: exps of others take longer on CPUs */
+  device_fill(p->dev, p->kv, 0x01010101);
+  device_fill(p->dev, p->scales, 0x3c003c00);
+  return device_write(p->dev, p->step, step, sizeof step);
+}
+
 /* ---- all */
 
 static enum lrqk_status open_probe(struct probe *p, enum form_op op) {
@@ -134,6 +165,7 @@ static enum lrqk_status open_probe(struct probe *p, enum form_op op) {
     case OP_MATMUL_WIDE: return open_linear(p, TOKENS, WIDE);
     case OP_PREFILL: return open_prefill(p);
     case OP_DECODE: return open_decode(p);
+    case OP_SCORE: return open_score(p);
     case N_FORM_OPS: break;
   }
   return LRQK_OK;

@@ -272,7 +272,8 @@ static double cost_pair_choose(const struct call *c) {
 
 static bool is_int8(enum kernel_id id) {
   return id == KERNEL_PROXY_BUILD_I8 || id == KERNEL_TOKEN_APPEND_I8 || id == KERNEL_MAP_PROXY_I8 || id == KERNEL_SCORE_STAT_I8 ||
-         id == KERNEL_SCORE_STAT_I8_MEAN || id == KERNEL_SCORE_STAT_I8_SLOW;
+         id == KERNEL_SCORE_STAT_I8_MEAN || id == KERNEL_SCORE_STAT_I8_SLOW || id == KERNEL_SCORE_TILE_I8 || id == KERNEL_SCORE_TILE_I8_MEAN ||
+         id == KERNEL_SCORE_TILE_I8_SLOW;
 }
 
 static uint64_t proxy_bytes(enum kernel_id id, uint64_t rows, uint32_t rw) { return rows * (rw * 16u + (is_int8(id) ? 2 : 0)); }
@@ -383,19 +384,28 @@ static double cost_mean_score(const struct call *c) {
   return D(heads) * D(blocks) * 32 * p->fast2 * 8;
 }
 
-static double cost_score_stat(const struct call *c) {
+/* lanes: of the statistics of a share. */
+static double score_cost(const struct call *c, uint32_t lanes, bool each) {
   P(score_stat);
   uint64_t lists = c->groups[1], heads = lists * c->spec[1], n = rows_here(c, p->n_at, p->page0, p->page);
   uint64_t rows = ceil_div(lists, p->share) * n;
   b[0] = heads * proxy_values(c->id, c->spec[2]) * 4;
   b[1] = rows * c->spec[2] * 16;
   b[2] = is_int8(c->id) ? rows * 2 : 0;
-  b[3] = heads * c->groups[0] * (2 + c->spec[0]) * 4;
+  b[3] = heads * c->groups[0] * (2 + lanes) * 4;
   b[4] = heads * n * 2;
   b[5] = 4;
-  b[6] = c->id == KERNEL_SCORE_STAT_I8_MEAN || c->id == KERNEL_SCORE_STAT_F16_MEAN ? heads * n * 4 : heads * ceil_div(n, 64) * 16;
+  b[6] = each ? heads * n * 4 : heads * ceil_div(n, 64) * 16;
   size_is(c, heads, n, proxy_values(c->id, c->spec[2]));
   return 2 * D(heads) * D(n) * proxy_values(c->id, c->spec[2]);
+}
+
+static double cost_score_stat(const struct call *c) {
+  return score_cost(c, c->spec[0], c->id == KERNEL_SCORE_STAT_I8_MEAN || c->id == KERNEL_SCORE_STAT_F16_MEAN);
+}
+
+static double cost_score_stat_tile(const struct call *c) {
+  return score_cost(c, c->spec[5], c->id == KERNEL_SCORE_TILE_I8_MEAN || c->id == KERNEL_SCORE_TILE_F16_MEAN);
 }
 
 static double cost_sel_keys(const struct call *c) {

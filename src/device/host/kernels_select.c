@@ -181,20 +181,27 @@ static float weight_of(uint16_t bits) {
   return e;
 }
 
+/* What the scores of a share are relative to: in each of wg lanes, tn adjacent tokens of every wg * tn, the largest of its first
+ * tn, or in all of them the largest of the first `together` tokens. */
+struct lanes { uint32_t wg, tn, together; };
+
+static float largest(const struct host_call *c, const struct plane *s, const float *q, uint32_t h, uint32_t begin, uint32_t end) {
+  float most = -1e30f;
+  for (uint32_t t = begin; t < end; t++) most = fmaxf(most, full_score(c, s, q, h, t));
+  return most;
+}
+
 /* One share [begin, end) of a page for one query head: out = its statistics, weight = its row from the page's start. */
-static void stat_share(const struct host_call *c, const struct plane *s, const float *q, uint32_t h, uint32_t begin, uint32_t end,
-                       float *out, uint16_t *weight) {
-  uint32_t wg = c->spec[0], tn = c->spec[3];
-  float *r = out + 2, most = -1e30f;
-  for (uint32_t lane = 0; lane < wg; lane++) {   /* the maximum of its first tokens */
-    uint32_t t0 = begin + lane * tn;
-    r[lane] = -1e30f;
-    for (uint32_t t = t0; t < min_u32(t0 + tn, end); t++) r[lane] = fmaxf(r[lane], full_score(c, s, q, h, t));
-    most = fmaxf(most, r[lane]);
+static void stat_share(const struct host_call *c, const struct plane *s, const struct lanes *n, const float *q, uint32_t h, uint32_t begin,
+                       uint32_t end, float *out, uint16_t *weight) {
+  float *r = out + 2, most = largest(c, s, q, h, begin, min_u32(begin + (n->together ? n->together : n->wg * n->tn), end));
+  for (uint32_t lane = 0; lane < n->wg; lane++) {
+    uint32_t t0 = begin + lane * n->tn;
+    r[lane] = n->together ? most : largest(c, s, q, h, t0, min_u32(t0 + n->tn, end));
   }
   double sum = 0;
   for (uint32_t t = begin; t < end; t++) {
-    float of = r[(t - begin) / tn % wg];
+    float of = r[(t - begin) / n->tn % n->wg];
     weight[t] = weight_bits(full_score(c, s, q, h, t) - of);
     sum += weight_of(weight[t]) * exp((double)of - most);
   }
@@ -203,22 +210,40 @@ static void stat_share(const struct host_call *c, const struct plane *s, const f
   out[1] = (float)sum;
 }
 
+static void stat_page(const struct host_call *c, const struct score_stat_params *p, const struct plane *plane, const struct lanes *lanes, bool mean) {
+  uint32_t g = c->spec[1], n = min_u32(((const uint32_t *)c->buf[5])[p->n_at] - p->page0, p->page);
+  struct plane s = *plane;
+  for (uint32_t head = 0; head < c->groups[1] * g; head++)
+    for (uint32_t x = 0; x < c->groups[0]; x++) {
+      const float *q = (const float *)c->buf[0] + (size_t)head * s.rw * (s.int8 ? 16 : 8);
+      float *out = (float *)c->buf[3] + ((size_t)head * p->parts + p->page0 / p->per + x) * (2 + lanes->wg);
+      uint16_t *weight = (uint16_t *)c->buf[4] + (size_t)head * p->cap + p->page0;
+      const float *added = mean || s.cubic ? c->buf[6] : NULL;   /* [heads][cap], or [heads][cap/64][4] */
+      s.mean = mean ? added + (size_t)head * p->cap + p->page0 : s.cubic ? added + ((size_t)head * p->cap + p->page0) / 16 : NULL;
+      stat_share(c, &s, lanes, q, head / g / p->share, x * p->per, min_u32((x + 1) * p->per, n), out, weight);
+    }
+}
+
 void host_score_stat(const struct host_call *c) {
   const struct score_stat_params *p = c->params;
-  uint32_t wg = c->spec[0], g = c->spec[1], n = min_u32(((const uint32_t *)c->buf[5])[p->n_at] - p->page0, p->page);
   bool int8 = c->id == KERNEL_SCORE_STAT_I8 || c->id == KERNEL_SCORE_STAT_I8_MEAN || c->id == KERNEL_SCORE_STAT_I8_SLOW;
   bool mean = c->id == KERNEL_SCORE_STAT_I8_MEAN || c->id == KERNEL_SCORE_STAT_F16_MEAN;
   bool slow = c->id == KERNEL_SCORE_STAT_I8_SLOW || c->id == KERNEL_SCORE_STAT_F16_SLOW;
   struct plane s = { .int8 = int8, .page = p->page, .rw = c->spec[2], .cubic = slow, .soft_cap = c->spec[4] ? p->soft_cap : 0 };
-  for (uint32_t head = 0; head < c->groups[1] * g; head++)
-    for (uint32_t x = 0; x < c->groups[0]; x++) {
-      const float *q = (const float *)c->buf[0] + (size_t)head * s.rw * (int8 ? 16 : 8);
-      float *out = (float *)c->buf[3] + ((size_t)head * p->parts + p->page0 / p->per + x) * (2 + wg);
-      uint16_t *weight = (uint16_t *)c->buf[4] + (size_t)head * p->cap + p->page0;
-      const float *added = mean || slow ? c->buf[6] : NULL;   /* [heads][cap], or [heads][cap/64][4] */
-      s.mean = mean ? added + (size_t)head * p->cap + p->page0 : slow ? added + ((size_t)head * p->cap + p->page0) / 16 : NULL;
-      stat_share(c, &s, q, head / g / p->share, x * p->per, min_u32((x + 1) * p->per, n), out, weight);
-    }
+  struct lanes lanes = { c->spec[0], c->spec[3], 0 };
+  stat_page(c, p, &s, &lanes, mean);
+}
+
+/* Its parameters are those of score_stat, and its results but for the references. */
+void host_score_stat_tile(const struct host_call *c) {
+  _Static_assert(sizeof(struct score_stat_tile_params) == sizeof(struct score_stat_params), "the forms have the same parameters");
+  const struct score_stat_params *p = c->params;
+  bool int8 = c->id == KERNEL_SCORE_TILE_I8 || c->id == KERNEL_SCORE_TILE_I8_MEAN || c->id == KERNEL_SCORE_TILE_I8_SLOW;
+  bool mean = c->id == KERNEL_SCORE_TILE_I8_MEAN || c->id == KERNEL_SCORE_TILE_F16_MEAN;
+  bool slow = c->id == KERNEL_SCORE_TILE_I8_SLOW || c->id == KERNEL_SCORE_TILE_F16_SLOW;
+  struct plane s = { .int8 = int8, .page = p->page, .rw = c->spec[2], .cubic = slow, .soft_cap = c->spec[4] ? p->soft_cap : 0 };
+  struct lanes lanes = { c->spec[5], 4, c->spec[0] * 4 };
+  stat_page(c, p, &s, &lanes, mean);
 }
 
 /* Log of the sum of exp(score) over all candidates, from the statistics of the shares: [parts][2 + wg]. */
