@@ -722,7 +722,7 @@ static Suite *suite(void) {
   tcase_add_loop_test(c, append_a_row, 0, N_PLANES);
   tcase_add_test(c, ring_takes_the_newest_tokens);
   tcase_add_loop_test(c, weights_and_statistics, 0, 2 * N_SCORINGS);
-  tcase_add_loop_test(c, keys_are_group_scores, 0, 2 * N_SCORINGS);
+  tcase_add_loop_test(c, keys_are_group_scores, 0, N_SCORINGS);
   tcase_add_loop_test(c, lists_are_the_largest_keys, 0, N_CHOICES);
   tcase_add_test(c, all_candidates);
   tcase_add_loop_test(c, hits_keep_their_slots, 0, N_RESIDENTS);

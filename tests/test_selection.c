@@ -18,14 +18,17 @@ struct config {
   enum group group;
   uint32_t bits, one;                          /* of a proxy value; 1: one workgroup selects */
   uint32_t hk, g, d, rot, neox, rank, k, w, sinks, page, first, steps;   /* first: tokens before the first step */
+  uint32_t tile;                               /* form of score_stat */
 };
 
 static const struct config configs[] = {
-  { SUM, 8, 1, 3, 3, 64, 64, 0, 32, 64, 16, 4, 128, 70, 30 },      { SUM, 8, 0, 3, 3, 64, 64, 0, 32, 64, 16, 4, 128, 700, 16 },
-  { MAX, 8, 0, 2, 3, 64, 64, 1, 32, 40, 16, 4, 64, 190, 16 },      { NONE, 8, 1, 2, 3, 64, 32, 1, 32, 64, 16, 4, 128, 75, 20 },
-  { SUM, 16, 0, 3, 3, 64, 64, 0, 24, 64, 16, 4, 64, 260, 12 },     { SUM, 8, 1, 1, 8, 32, 32, 0, 12, 33, 5, 1, 64, 30, 40 },
-  { SUM, 8, 0, 2, 4, 128, 128, 1, 64, 256, 64, 4, 512, 312, 14 },  { NONE, 16, 0, 1, 4, 64, 64, 0, 32, 50, 1, 0, 256, 500, 12 },
-  { MAX, 16, 1, 1, 5, 32, 32, 1, 32, 20, 9, 4, 64, 20, 30 },       { SUM, 8, 0, 1, 4, 64, 64, 0, 20, 2048, 64, 4, 1024, 2990, 6 },
+  { SUM, 8, 1, 3, 3, 64, 64, 0, 32, 64, 16, 4, 128, 70, 30, 0 },      { SUM, 8, 0, 3, 3, 64, 64, 0, 32, 64, 16, 4, 128, 700, 16, 0 },
+  { MAX, 8, 0, 2, 3, 64, 64, 1, 32, 40, 16, 4, 64, 190, 16, 0 },      { NONE, 8, 1, 2, 3, 64, 32, 1, 32, 64, 16, 4, 128, 75, 20, 0 },
+  { SUM, 16, 0, 3, 3, 64, 64, 0, 24, 64, 16, 4, 64, 260, 12, 0 },     { SUM, 8, 1, 1, 8, 32, 32, 0, 12, 33, 5, 1, 64, 30, 40, 0 },
+  { SUM, 8, 0, 2, 4, 128, 128, 1, 64, 256, 64, 4, 512, 312, 14, 0 },  { NONE, 16, 0, 1, 4, 64, 64, 0, 32, 50, 1, 0, 256, 500, 12, 0 },
+  { MAX, 16, 1, 1, 5, 32, 32, 1, 32, 20, 9, 4, 64, 20, 30, 0 },       { SUM, 8, 0, 1, 4, 64, 64, 0, 20, 2048, 64, 4, 1024, 2990, 6, 0 },
+  { SUM, 8, 0, 3, 3, 64, 64, 0, 32, 64, 16, 4, 128, 700, 12, 1 },  { NONE, 16, 0, 1, 4, 64, 64, 0, 32, 50, 1, 0, 256, 500, 12, 1 },
+  { MAX, 8, 1, 1, 8, 32, 32, 0, 12, 33, 5, 1, 64, 30, 40, 1 },
 };
 enum { N_CONFIGS = sizeof configs / sizeof *configs };
 enum { MAX_PAGES = 16, WG = 8, COUNT_WORDS = 32, EXTRA_SLOTS = 3 };
@@ -84,7 +87,9 @@ static void get_kernels(struct sim *s) {
   s->run.build = kernel(s, i8 ? KERNEL_PROXY_BUILD_I8 : KERNEL_PROXY_BUILD_F16, SPEC(WG));
   s->run.append = kernel(s, i8 ? KERNEL_TOKEN_APPEND_I8 : KERNEL_TOKEN_APPEND_F16, SPEC(16, s->heads));
   s->run.ring = kernel(s, KERNEL_RING_FILL, SPEC(64));
-  s->run.stat = kernel(s, i8 ? KERNEL_SCORE_STAT_I8 : KERNEL_SCORE_STAT_F16, SPEC(WG, s->heads, s->rw, s->tn));
+  enum kernel_id tile = i8 ? KERNEL_SCORE_TILE_I8 : KERNEL_SCORE_TILE_F16;
+  if (c->tile) s->run.stat = kernel(s, tile, SPEC(64, s->heads, s->rw, min_u32(s->rw, 2), 0, WG));
+  else s->run.stat = kernel(s, i8 ? KERNEL_SCORE_STAT_I8 : KERNEL_SCORE_STAT_F16, SPEC(WG, s->heads, s->rw, s->tn));
   s->run.keys = kernel(s, KERNEL_SEL_KEYS, SPEC(WG, s->heads, s->tn, c->group == MAX, !c->one));
   s->run.residency = kernel(s, KERNEL_RESIDENCY, SPEC(64, ceil_div(c->k, 32)));
   s->run.gather = kernel(s, KERNEL_GATHER, SPEC(64));

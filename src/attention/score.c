@@ -7,7 +7,8 @@ enum { TILE_LANES = 64, TILE_WORDS = 2 };   /* uint4 of each row at a time: for 
 uint32_t score_lanes(const struct device *d) { return d->caps.cpu ? 8 : 64; }
 
 enum lrqk_status score_kernel(const struct kernel **out, struct device *d, const struct score_shape *s) {
-  static const enum kernel_id plain[2][2] = { { KERNEL_SCORE_STAT_F16, KERNEL_SCORE_STAT_I8 }, { KERNEL_SCORE_TILE_F16, KERNEL_SCORE_TILE_I8 } };
+  static const enum kernel_id plain[2][2] = { { KERNEL_SCORE_STAT_F16, KERNEL_SCORE_STAT_I8 },
+                                              { KERNEL_SCORE_TILE_F16, KERNEL_SCORE_TILE_I8 } };
   static const enum kernel_id slow[2][2] = { { KERNEL_SCORE_STAT_F16_SLOW, KERNEL_SCORE_STAT_I8_SLOW },
                                              { KERNEL_SCORE_TILE_F16_SLOW, KERNEL_SCORE_TILE_I8_SLOW } };
   static const enum kernel_id all[2][2] = { { KERNEL_SCORE_STAT_F16_MEAN, KERNEL_SCORE_STAT_I8_MEAN },

@@ -210,7 +210,8 @@ static void stat_share(const struct host_call *c, const struct plane *s, const s
   out[1] = (float)sum;
 }
 
-static void stat_page(const struct host_call *c, const struct score_stat_params *p, const struct plane *plane, const struct lanes *lanes, bool mean) {
+static void stat_page(const struct host_call *c, const struct score_stat_params *p, const struct plane *plane, const struct lanes *lanes,
+                      bool mean) {
   uint32_t g = c->spec[1], n = min_u32(((const uint32_t *)c->buf[5])[p->n_at] - p->page0, p->page);
   struct plane s = *plane;
   for (uint32_t head = 0; head < c->groups[1] * g; head++)
