@@ -218,7 +218,8 @@ static bool report_load(void *ud, uint64_t done, uint64_t total) {
 }
 
 static enum lrqk_status open_device(struct device **out, lrqk_model *m, const struct lrqk_engine_options *opt, bool counting, const struct device *as) {
-  const struct device_options dev = { .select = opt->device, .timing = opt->timing, .validate = opt->validate, .capture = opt->capture, .counting = counting };
+  const struct device_options dev = { .select = opt->device, .timing = opt->timing, .validate = opt->validate, .capture = opt->capture,
+                                      .counters = counting ? NULL : opt->counters, .counting = counting };
   return as ? device_twin(out, as) : device_open(out, &m->log, &dev);
 }
 
@@ -270,6 +271,10 @@ static void on_figure(void *ud, const struct kernel *k, const char *variant, con
 
 void lrqk_engine_kernels(lrqk_engine *e, void (*fn)(void *ud, const struct lrqk_kernel_figure *f), void *ud) {
   device_kernels(e->dev, on_figure, &(struct figures){ fn, ud });
+}
+
+void lrqk_engine_counters(const lrqk_engine *e, void (*fn)(void *ud, const struct lrqk_counter *c), void *ud) {
+  for (uint32_t i = 0; i < e->dev->n_counters; i++) fn(ud, &e->dev->counter[i]);
 }
 
 void lrqk_engine_device(const lrqk_engine *e, struct lrqk_device_info *out) {

@@ -110,6 +110,7 @@ struct lrqk_device_info {
   uint32_t n_forms;
   struct lrqk_form_info forms[LRQK_MAX_FORMS];
   bool statistics, calibrated;        /* lrqk_engine_kernels knows something; the driver compares its clock with the host's */
+  uint32_t counters;                  /* hardware counters that a profile can read (lrqk_engine_options.counters) */
 };
 
 /* Calls fn once for each device of every back end that was built in, in the order in which they are preferred:
@@ -202,6 +203,9 @@ struct lrqk_engine_options {
   void *progress_ud;
   bool timing;            /* sessions can be profiled */
   enum lrqk_capture capture;   /* Vulkan: LRQK_USAGE elsewhere unless AUTO */
+  const char *counters;   /* hardware counters that profiles read, by VK_KHR_performance_query: names or categories as the driver has them,
+                             separated by commas, or "all"; NULL: none.  With `timing`; LRQK_DEVICE where the device gives none (or another
+                             program has them), LRQK_USAGE for a name that it lacks */
   bool validate;          /* Vulkan: run under the Khronos validation layer; its messages become errors */
   const char *form;       /* NULL or "auto": by the type of the device, or what was measured on it; a form ("register", "tile", "clblast") for
                              every operation that has it, or a list "matvec=tile,matmul=register" */

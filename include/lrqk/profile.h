@@ -15,6 +15,15 @@ extern "C" {
 
 /* ---- kernels: an event for each command --------------------------------------------------------------------- */
 
+/* A hardware counter, in the words of the driver. */
+struct lrqk_counter {
+  const char *name, *category, *description;
+  const char *unit;               /* "", "%", "ns", "B", "B/s", "K", "W", "V", "A", "Hz" or "cycles" */
+  const char *scope;              /* "command", or "submit": only of whole submits */
+  const char *storage;            /* "int32", "uint64", "float32" ...: how the driver keeps it */
+};
+struct lrqk_counter_value { const struct lrqk_counter *counter; double value; };
+
 /* One command of the device, or (host) a stretch of the host's time.  Strings are static.  Times are those of the host's
  * monotonic clock; begins and ends of the device are right to clock_error_ns against the host, exact among each other. */
 struct lrqk_profile_event {
@@ -30,6 +39,10 @@ struct lrqk_profile_event {
   uint32_t size[3];               /* of the problem: rows, columns, length of sums (matmul: m, n, k; scores: heads, tokens, rank); 0: none */
   uint64_t device_bytes, bus_bytes;   /* the least that it has to move in device memory and from or to HOST */
   double flops;                   /* a multiply-add is two */
+  /* What the hardware counted meanwhile, n_counters of lrqk_engine_options.counters, valid during the call: none unless asked for.  Those that
+   * do not fit into one pass of the hardware take turns, one group a submit: nothing is run twice. */
+  const struct lrqk_counter_value *counters;
+  uint32_t n_counters;
 };
 typedef void (*lrqk_profile_fn)(void *ud, const struct lrqk_profile_event *e);
 
@@ -47,6 +60,9 @@ enum lrqk_status lrqk_session_profile(lrqk_session *s, const struct lrqk_profile
 /* What this device can do at most, as short runs show: the roofs over the kernels. */
 struct lrqk_ceilings { double device_gb_per_s, bus_gb_per_s, gflop_per_s, empty_us; };   /* empty: a dispatch that does nothing */
 enum lrqk_status lrqk_engine_ceilings(lrqk_engine *e, struct lrqk_ceilings *out);        /* takes a second or so; as above */
+
+/* The hardware counters that the profiles of this engine read; they live as long as it does. */
+void lrqk_engine_counters(const lrqk_engine *e, void (*fn)(void *ud, const struct lrqk_counter *c), void *ud);
 
 /* What the driver's compiler says of each kernel made so far (registers, spills, instructions ...; its own words): nothing, if it says nothing
  * or without `timing`.  variant: specialisation constants ("WG=8 G=3").  Strings are valid during the call. */

@@ -56,6 +56,16 @@ static void lower(uint64_t *limit, uint64_t to) {
   if (to && to < *limit) *limit = to;
 }
 
+/* What only some back ends can do. */
+static enum lrqk_status check_options(const struct log *log, const struct device_options *opt, const struct device_entry *e) {
+  const char *name = e->caps.info.name;
+  if (opt->capture != LRQK_CAPTURE_AUTO && !e->ops->frame) return fail(log, LRQK_USAGE, "%s: only devices of Vulkan can be captured", name);
+  if (!opt->counters || e->ops->counters) return LRQK_OK;
+  fail(log, LRQK_DEVICE, "%s: no hardware counters: they are read through Vulkan (VK_KHR_performance_query), this is %s", name, e->ops->name);
+  log_hint(log, "`lrqk devices -v` says which devices have some");
+  return LRQK_DEVICE;
+}
+
 static enum lrqk_status open_entry(struct device **out, const struct log *log, const struct device_options *opt,
                                    const struct device_entry *e) {
   struct device *d = mem_alloc(1, sizeof *d);
@@ -64,8 +74,8 @@ static enum lrqk_status open_entry(struct device **out, const struct log *log, c
   if (s == LRQK_OK) {
     *d = (struct device){ .caps = e->caps, .ops = opt->counting ? &device_count : e->ops, .log = log ? *log : (struct log){ 0 }, .priv = p,
                           .stamping = opt->timing, .counting = opt->counting, .at_stage = "", .at_call = "", .at_layer = -1 };
-    s = opt->capture != LRQK_CAPTURE_AUTO && !e->ops->frame
-          ? fail(log, LRQK_USAGE, "%s: only devices of Vulkan can be captured", e->caps.info.name) : d->ops->open(d, e->index, opt);
+    s = check_options(log, opt, e);
+    if (s == LRQK_OK) s = d->ops->open(d, e->index, opt);
   }
   if (s != LRQK_OK) {
     mem_free(p);
@@ -564,5 +574,9 @@ void device_kernels(struct device *d, void (*fn)(void *ud, const struct kernel *
 }
 
 bool device_clocks(struct device *d, struct clocks *out) { return d->ops->clocks && d->ops->clocks(d, out); }
+
+size_t device_counters(struct device *d, const struct span *s, const struct lrqk_counter_value **out) {
+  return d->ops->counters ? d->ops->counters(d, s, out) : 0;
+}
 
 size_t device_spans(struct device *d, struct span *out, size_t cap) { return d->ops->spans(d, out, cap); }

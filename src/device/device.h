@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "device/form.h"
 #include "device/kernels.h"
+#include "lrqk/profile.h"
 
 /* DEVICE: the device's own memory.  HOST: host-visible memory that kernels read over the bus, the CPU side of the mixed
  * cache.  STAGING: host-visible, for transfers.  A place that a device cannot bind is an error, never a fallback. */
@@ -48,6 +49,8 @@ struct device {
   bool stamping;                  /* spans are collected; at first what options.timing says */
   bool serial;                    /* a barrier before every command: nothing overlaps */
   bool whole;                     /* spans are those of submits, not of commands; changes only while nothing is recorded */
+  const struct lrqk_counter *counter;   /* [n_counters] that are read (options.counters) */
+  uint32_t n_counters, counter_turn;    /* counter_turn: where they take turns, whose it is in the next submit */
   uint64_t aside_bytes;           /* of bus_bytes: by copies on the second queue */
   bool decoding;                  /* an allocation now is a bug: debug builds abort, others log it */
   bool counting;                  /* buffers have sizes but no memory, nothing is written, read (as zeros) or run: see device_twin */
@@ -79,6 +82,7 @@ struct device_options {
   const char *select;             /* as lrqk_engine_options.device */
   bool timing, validate;
   enum lrqk_capture capture;
+  const char *counters;           /* as lrqk_engine_options.counters */
   /* Limits lowered for tests, so that small shapes meet what large ones do; 0: the driver's. */
   uint64_t max_allocation, max_binding;
   int texel;                      /* 0: as the device likes, 1: texel loads, -1: storage-buffer loads */
@@ -150,8 +154,11 @@ void device_frame(struct device *d, bool begin);               /* the borders of
 
 /* ---- timing: one span per dispatch, copy and fill (whole: per submit, "submit") of the submits since the last call (options.timing) */
 
-struct span { const char *name; uint64_t begin_ns, end_ns; };                  /* device clock */
+struct span { const char *name; uint64_t begin_ns, end_ns; size_t counters; };   /* device clock; counters: the back end's */
 size_t device_spans(struct device *d, struct span *out, size_t cap);           /* after device_wait; clears the list */
+
+/* What was counted while a span ran, valid until device_spans is called again; 0: nothing. */
+size_t device_counters(struct device *d, const struct span *s, const struct lrqk_counter_value **out);
 
 /* The device's clock, as of spans, and the host's (base/clock.h) at one moment between the last span and the next, give or take
  * error_ns.  False: the driver compares no clocks. */
@@ -195,6 +202,7 @@ struct device_ops {
   enum lrqk_status (*aside)(struct device *d, bool begin);
   enum lrqk_status (*join)(struct device *d);
   size_t (*spans)(struct device *d, struct span *out, size_t cap);
+  size_t (*counters)(struct device *d, const struct span *s, const struct lrqk_counter_value **out);   /* without it a device has none */
   bool (*clocks)(struct device *d, struct clocks *out);    /* optional, as the next two; nothing is recorded or runs */
   size_t (*kernel_figures)(const struct kernel *k, struct kernel_figure *out, size_t cap);
   void (*frame)(struct device *d, bool begin);             /* without it a device cannot be captured */

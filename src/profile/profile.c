@@ -31,6 +31,7 @@ struct profile {
   bool fresh, active, failed;
   enum lrqk_phase phase;
   uint64_t token, decoded;        /* decoded: calls so far */
+  uint32_t calls;                 /* that were profiled */
   uint64_t submission, first;     /* submits so far; the first item of this one */
   struct item *item;              /* commands, in order */
   size_t n, cap;
@@ -148,6 +149,7 @@ static void on_call(void *ud, enum device_call call, bool done) {
   if (call == CALL_SUBMIT) {
     p->first = p->n;
     p->submission++;
+    p->dev->counter_turn++;
   }
 }
 
@@ -233,6 +235,7 @@ enum lrqk_status profile_begin(struct profile *p, enum lrqk_phase phase, uint64_
   p->n = p->first = p->n_host = p->n_sent = 0;
   p->failed = false;
   p->active = true;
+  d->counter_turn = p->calls++;
   d->at_layer = -1;
   d->at_stage = "embed";
   d->watch = &p->watch;
@@ -278,6 +281,7 @@ static void send(const struct profile *p, const struct span *span, uint64_t end)
     e.begin_ns = host_time(&line, span[i].begin_ns);
     e.end_ns = host_time(&line, span[i].end_ns);
     e.clock_error_ns = line.error_ns;
+    e.n_counters = (uint32_t)device_counters(p->dev, &span[i], &e.counters);
     p->opt.fn(p->opt.ud, &e);
   }
 }

@@ -80,7 +80,7 @@ static void *address(struct view v) { return (char *)v.buf->map + v.offset; }
 static enum lrqk_status timed(const struct device *d, const char *name, uint64_t begin) {
   struct host *h = d->backend;
   if (h->timing && d->stamping && d->whole && !h->begun) h->begun = begin;
-  if (h->timing && d->stamping && !d->whole) span_push(&h->spans, (struct span){ name, begin, clock_ns() });
+  if (h->timing && d->stamping && !d->whole) span_push(&h->spans, (struct span){ .name = name, .begin_ns = begin, .end_ns = clock_ns() });
   return LRQK_OK;
 }
 
@@ -114,7 +114,7 @@ static void host_barrier(struct device *d) { (void)d; }
 static enum lrqk_status host_submit(struct device *d, uint64_t ticket) {
   struct host *h = d->backend;
   (void)ticket;
-  if (h->begun) span_push(&h->spans, (struct span){ "submit", h->begun, clock_ns() });
+  if (h->begun) span_push(&h->spans, (struct span){ .name = "submit", .begin_ns = h->begun, .end_ns = clock_ns() });
   h->begun = 0;
   return LRQK_OK;
 }

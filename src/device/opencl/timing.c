@@ -40,8 +40,8 @@ enum lrqk_status ocl_stamps_end(struct ocl *o) {
 
 static void collect(struct ocl *o, const char *name, uint64_t begin, uint64_t end) {
   if (name == first) o->begin_ns = begin;   /* its submit may not be there yet */
-  else if (name == last) span_push(&o->spans, (struct span){ name, o->begin_ns, end });
-  else span_push(&o->spans, (struct span){ name, begin, end });
+  else if (name == last) span_push(&o->spans, (struct span){ .name = name, .begin_ns = o->begin_ns, .end_ns = end });
+  else span_push(&o->spans, (struct span){ .name = name, .begin_ns = begin, .end_ns = end });
 }
 
 void ocl_stamps_collect(struct ocl *o) {

@@ -38,6 +38,7 @@ void vk_commands_destroy(struct vk *v) {
     for (int i = 0; i < VK_RING; i++) {
       if (t->slot[i].fence) v->DestroyFence(v->device, t->slot[i].fence, NULL);
       vk_stamps_destroy(v, &t->slot[i]);
+      vk_counters_slot_destroy(v, &t->slot[i]);
     }
     if (t->done) v->DestroySemaphore(v->device, t->done, NULL);
     if (t->commands) v->DestroyCommandPool(v->device, t->commands, NULL);
@@ -84,6 +85,7 @@ static enum lrqk_status recorder(struct vk *v, struct vk_slot **out) {
   VK_TRY(v, BeginCommandBuffer, s->cmd, &info);
   v->now->recording = true;
   v->now->bound = VK_NULL_HANDLE;
+  vk_counters_begin(v, s);
   vk_barrier(v->dev);
   vk_stamps_begin(v, s);
   return LRQK_OK;
@@ -96,6 +98,7 @@ static enum lrqk_status send(struct vk *v, uint64_t ticket) {
   v->now->recording = false;
   vk_labels_end(v, s->cmd);
   vk_stamps_end(v, s);
+  vk_counters_end(v, s);
   VK_TRY(v, EndCommandBuffer, s->cmd);
   struct vk_stream *t = v->now;
   const struct vk_stream *other = &v->stream[t == v->stream];
@@ -133,7 +136,9 @@ enum lrqk_status vk_dispatch(struct device *d, const struct kernel *k, const uin
   v->now->bound = vk->pipeline;
   v->CmdBindDescriptorSets(s->cmd, VK_PIPELINE_BIND_POINT_COMPUTE, vk->layout->pipeline, 0, 1, &set, 0, NULL);
   v->CmdPushConstants(s->cmd, vk->layout->pipeline, VK_SHADER_STAGE_COMPUTE_BIT, 0, vk->layout->params_size, params);
+  vk_count_begin(v, s);
   v->CmdDispatch(s->cmd, groups[0], groups[1], groups[2]);
+  vk_count_end(v, s);
   vk_stamp(v, s, kernel_info[k->id].id);
   return LRQK_OK;
 }
@@ -145,7 +150,9 @@ enum lrqk_status vk_copy(struct device *d, struct view dst, struct view src) {
   const VkBufferCopy region = { .srcOffset = src.offset, .dstOffset = dst.offset, .size = src.size };
   const struct vk_buffer *from = src.buf->backend, *to = dst.buf->backend;
   vk_label(v, s->cmd, "copy");
+  vk_count_begin(v, s);
   v->CmdCopyBuffer(s->cmd, from->handle, to->handle, 1, &region);
+  vk_count_end(v, s);
   vk_stamp(v, s, "copy");
   return LRQK_OK;
 }
@@ -156,7 +163,9 @@ enum lrqk_status vk_fill(struct device *d, struct view dst, uint32_t word) {
   TRY(recorder(v, &s));
   const struct vk_buffer *to = dst.buf->backend;
   vk_label(v, s->cmd, "fill");
+  vk_count_begin(v, s);
   v->CmdFillBuffer(s->cmd, to->handle, dst.offset, dst.size, word);
+  vk_count_end(v, s);
   vk_stamp(v, s, "fill");
   return LRQK_OK;
 }

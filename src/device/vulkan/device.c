@@ -43,7 +43,7 @@ static VkDeviceSize import_alignment(struct vk *v) {
   return host.minImportedHostPointerAlignment;
 }
 
-static enum lrqk_status create_device(struct vk *v) {
+static enum lrqk_status create_device(struct vk *v, bool counters) {
   const float priority[2] = { 1, 1 };
   uint32_t bits, queues;
   v->family = vk_compute_family(&v->inst, v->phys, &bits, &queues);
@@ -61,14 +61,20 @@ static enum lrqk_status create_device(struct vk *v) {
   v->statistics = v->timing && v->dev->caps.info.statistics;
   VkPhysicalDeviceTimelineSemaphoreFeaturesKHR timeline = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES_KHR,
                                                             .pNext = v->statistics ? &figures : NULL, .timelineSemaphore = VK_TRUE };
-  const char *extensions[4];
+  VkPhysicalDeviceHostQueryResetFeaturesEXT reset = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_HOST_QUERY_RESET_FEATURES_EXT,
+                                                      .pNext = v->timeline ? (void *)&timeline : timeline.pNext, .hostQueryReset = VK_TRUE };
+  const VkPhysicalDevicePerformanceQueryFeaturesKHR query = { .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PERFORMANCE_QUERY_FEATURES_KHR,
+                                                              .pNext = &reset, .performanceCounterQueryPools = VK_TRUE };
+  const char *extensions[6];
   uint32_t n = 0;
   if (v->import_align) extensions[n++] = VK_EXT_EXTERNAL_MEMORY_HOST_EXTENSION_NAME;
   if (v->statistics) extensions[n++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
   if (v->calibrated) extensions[n++] = VK_EXT_CALIBRATED_TIMESTAMPS_EXTENSION_NAME;
   if (v->timeline) extensions[n++] = VK_KHR_TIMELINE_SEMAPHORE_EXTENSION_NAME;
+  if (counters) extensions[n++] = VK_KHR_PERFORMANCE_QUERY_EXTENSION_NAME;
+  if (counters) extensions[n++] = VK_EXT_HOST_QUERY_RESET_EXTENSION_NAME;
   const VkDeviceCreateInfo info = {
-    .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = v->timeline ? (void *)&timeline : timeline.pNext,
+    .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO, .pNext = counters ? &query : reset.pNext,
     .queueCreateInfoCount = 1, .pQueueCreateInfos = &queue,
     .enabledExtensionCount = n, .ppEnabledExtensionNames = extensions,
   };
@@ -81,6 +87,16 @@ static enum lrqk_status create_device(struct vk *v) {
   v->GetDeviceQueue(v->device, v->family, 0, &v->stream[0].queue);
   v->GetDeviceQueue(v->device, v->family, queues - 1, &v->stream[1].queue);
   return LRQK_OK;
+}
+
+static enum lrqk_status check_counters(struct vk *v, const struct device_options *opt) {
+  struct device *d = v->dev;
+  if (!opt->counters) return LRQK_OK;
+  if (!opt->timing) return fail(&d->log, LRQK_USAGE, "%s: counters are read with times only", d->caps.info.name);
+  if (vk_has_counters(&v->inst, v->phys)) return LRQK_OK;
+  fail(&d->log, LRQK_DEVICE, "%s: the driver gives no hardware counters: it lacks VK_KHR_performance_query (or VK_EXT_host_query_reset)", d->caps.info.name);
+  log_hint(&d->log, "`lrqk devices -v` says which devices have some");
+  return LRQK_DEVICE;
 }
 
 static enum lrqk_status open_physical(struct vk *v, uint32_t index, const struct device_options *opt) {
@@ -105,7 +121,10 @@ static enum lrqk_status open_physical(struct vk *v, uint32_t index, const struct
   v->memory = m.memoryProperties;
   v->timing = opt->timing;
   TRY(vk_labels_open(v, opt));
-  TRY(create_device(v));
+  TRY(check_counters(v, opt));
+  TRY(create_device(v, opt->counters != NULL));
+  if (opt->counters && !vk_counters_load(v)) return fail(&d->log, LRQK_DEVICE, "%s: the driver lacks functions of VK_KHR_performance_query", d->caps.info.name);
+  if (opt->counters) TRY(vk_counters_open(v, opt->counters));
   TRY(vk_commands_init(v));
   TRY(vk_sets_init(v));
   vk_cache_open(v);
@@ -121,6 +140,7 @@ static void vk_close(struct device *d) {
     vk_commands_destroy(v);
     vk_layouts_destroy(v);
     vk_cache_close(v);
+    vk_counters_close(v);
     v->DestroyDevice(v->device, NULL);
   }
   vk_instance_destroy(&v->inst);
@@ -146,5 +166,5 @@ const struct device_ops device_vulkan = {
   .kernel_create = vk_kernel_create, .kernel_destroy = vk_kernel_destroy,
   .dispatch = vk_dispatch, .copy = vk_copy, .fill = vk_fill, .barrier = vk_barrier,
   .submit = vk_submit, .wait = vk_wait, .aside = vk_aside, .join = vk_join, .spans = vk_spans, .clocks = vk_clocks,
-  .kernel_figures = vk_kernel_figures, .frame = vk_frame,
+  .kernel_figures = vk_kernel_figures, .frame = vk_frame, .counters = vk_span_counters,
 };

@@ -222,6 +222,7 @@ void vk_caps(const struct vk_instance *inst, VkPhysicalDevice phys, struct devic
   limits(info, &p.properties.limits, m3.maxMemoryAllocationSize, stamp_bits);
   info->subgroup = subgroup.subgroupSize;
   info->statistics = has_statistics(inst, phys);
+  info->counters = vk_counters_of(inst, phys);
   info->calibrated = stamp_bits && vk_can_calibrate(inst, phys);
   info->queues = !caps->cpu && queues > 1 && vk_has_timeline(inst, phys) ? 2 : 1;   /* a CPU has only so many cores */
   caps->texel = caps->cpu && info->max_texels >= 1u << 26 && texel_formats(inst, phys);

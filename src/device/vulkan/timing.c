@@ -65,7 +65,7 @@ void vk_stamps_collect(struct vk *v, struct vk_slot *s) {
                                           VK_QUERY_RESULT_64_BIT | VK_QUERY_RESULT_WAIT_BIT) != VK_SUCCESS)
       break;
     uint64_t now = unroll(v, ticks[at]);
-    if (i > 0) span_push(&v->spans, (struct span){ t->name[i - 1], last, now });
+    if (i > 0) span_push(&v->spans, (struct span){ .name = t->name[i - 1], .begin_ns = last, .end_ns = now, .counters = vk_counters_collect(v, s, i - 1) });
     last = now;
   }
   t->n = 0;
@@ -79,6 +79,7 @@ void vk_stamps_destroy(struct vk *v, struct vk_slot *s) {
 
 size_t vk_spans(struct device *d, struct span *out, size_t cap) {
   struct vk *v = d->backend;
+  vk_counters_taken(v);
   return span_take(&v->spans, out, cap);
 }
 

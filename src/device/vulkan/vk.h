@@ -5,7 +5,8 @@
  *   kernels.c     binding layouts, pipelines        cache.c  the pipeline cache and its file
  *   sets.c        descriptor sets, kept by what they bind
  *   commands.c    the ring of command buffers       timing.c  timestamps
- *   labels.c      names and labels for tools that look on   statistics.c  what the compiler says of pipelines */
+ *   labels.c      names and labels for tools that look on   statistics.c  what the compiler says of pipelines
+ *   counters.c    hardware counters */
 #ifndef DEVICE_VULKAN_VK_H
 #define DEVICE_VULKAN_VK_H
 
@@ -45,7 +46,8 @@ enum {
   VK_SETS_PER_POOL = 512,
   VK_BUCKETS = 8192,
   VK_STAMPS_PER_POOL = 1024,
-  VK_LABELS = 3                /* call, layer, stage */
+  VK_LABELS = 3,               /* call, layer, stage */
+  VK_COUNTER_GROUPS = 64
 };
 
 /* Several instances may live side by side, so their functions are theirs, not volk's global ones. */
@@ -104,12 +106,19 @@ struct vk_stamps {
 /* number negative: none. */
 struct vk_label { const char *name; int64_t number; };
 
+/* Counters that one pass can count; submit: of a command buffer, else of commands.  first, n: in the lists of struct vk_counters. */
+struct vk_counter_group { uint32_t first, n; bool submit; };
+
+/* What a command buffer counts: n queries of a group so far, query i is of span i. */
+struct vk_counted { VkQueryPool pool[VK_COUNTER_GROUPS]; uint32_t group, n; bool on, open; };
+
 struct vk_slot {
   VkCommandBuffer cmd;
   VkFence fence;
   uint64_t ticket;
   bool busy;
   struct vk_stamps stamps;
+  struct vk_counted counters;
 };
 
 /* A queue and its command buffers. */
@@ -122,6 +131,28 @@ struct vk_stream {
   VkPipeline bound;             /* in the command buffer that records */
   VkSemaphore done;             /* counts its submits; VK_NULL_HANDLE: the device has no such semaphores */
   uint64_t count, after;        /* submits so far; the next one waits for so many of the other stream, 0: none */
+};
+
+/* Values, each span's behind one another and ended by one without a counter. */
+struct vk_counter_values { struct lrqk_counter_value *value; size_t n, cap; };
+
+/* Hardware counters; zeros where none are read. */
+struct vk_counters {
+  PFN_vkEnumeratePhysicalDeviceQueueFamilyPerformanceQueryCountersKHR enumerate;
+  PFN_vkGetPhysicalDeviceQueueFamilyPerformanceQueryPassesKHR passes;
+  PFN_vkAcquireProfilingLockKHR acquire;
+  PFN_vkReleaseProfilingLockKHR release;
+  PFN_vkResetQueryPoolEXT reset;
+  PFN_vkCmdBeginQuery begin;
+  PFN_vkCmdEndQuery end;
+  struct lrqk_counter *counter;          /* [n] those that are read, by group ... */
+  uint32_t *index;                       /* ... the driver's numbers of them ... */
+  VkPerformanceCounterStorageKHR *storage;
+  VkPerformanceCounterDescriptionKHR *text;
+  uint32_t n, n_groups, n_single;        /* n_single: the first so many groups are of commands */
+  struct vk_counter_group group[VK_COUNTER_GROUPS];
+  bool locked;
+  struct vk_counter_values now, taken;   /* of spans that wait, and of those taken last */
 };
 
 struct vk {
@@ -160,6 +191,7 @@ struct vk {
   bool timing;
   uint64_t stamp_mask, stamp_last, stamp_ticks;   /* ticks since the first stamp, wrapped counters unrolled */
   struct span_list spans;
+  struct vk_counters counters;
 };
 
 /* Logs a failed call and gives its status. */
@@ -239,6 +271,21 @@ void vk_stamps_destroy(struct vk *v, struct vk_slot *s);
 size_t vk_spans(struct device *d, struct span *out, size_t cap);
 bool vk_can_calibrate(const struct vk_instance *inst, VkPhysicalDevice phys);   /* the device's clock against CLOCK_MONOTONIC */
 bool vk_clocks(struct device *d, struct clocks *out);
+
+/* counters.c: nothing happens unless vk_counters_open was called */
+bool vk_has_counters(const struct vk_instance *inst, VkPhysicalDevice phys);         /* the extensions and their features */
+uint32_t vk_counters_of(const struct vk_instance *inst, VkPhysicalDevice phys);      /* how many, 0: none can be read */
+bool vk_counters_load(struct vk *v);
+enum lrqk_status vk_counters_open(struct vk *v, const char *list);                   /* after vk_counters_load; list as device_options.counters */
+void vk_counters_close(struct vk *v);
+void vk_counters_begin(struct vk *v, struct vk_slot *s);                             /* the first thing in a command buffer ... */
+void vk_counters_end(struct vk *v, struct vk_slot *s);                               /* ... and the last */
+void vk_count_begin(struct vk *v, struct vk_slot *s);                                /* around a command */
+void vk_count_end(struct vk *v, struct vk_slot *s);
+size_t vk_counters_collect(struct vk *v, struct vk_slot *s, uint32_t i);             /* of span i; what span.counters is */
+void vk_counters_taken(struct vk *v);
+void vk_counters_slot_destroy(struct vk *v, struct vk_slot *s);
+size_t vk_span_counters(struct device *d, const struct span *s, const struct lrqk_counter_value **out);
 
 /* statistics.c */
 size_t vk_kernel_figures(const struct kernel *k, struct kernel_figure *out, size_t cap);
