@@ -16,6 +16,10 @@
     BARRIER();                                                                  \
   }
 
+// act(a) * up of a gated feed-forward layer: act is SiLU, or GELU by its tanh form: x/2 (1 + tanh u) = x / (1 + exp(-2u)) with
+// 2 sqrt(2/pi) = 1.59...  For floats and vectors.
+#define GATED(a, up, gelu)  ((a) / (exp((gelu) ? ((a) + (a) * (a) * (a) * 0.044715f) * -1.5957691216057308f : -(a)) + 1.0f) * (up))
+
 // cap * tanh(x / cap), from one exp that cannot overflow.
 float capped(float x, float cap) {
   float e = exp(RK_ABS(x) * (-2.0f / cap)), y = cap * (1.0f - e) / (1.0f + e);

@@ -155,9 +155,8 @@ struct maps {
   const struct plane *s;
   uint32_t rw, values;
   double theta[256];
-  float *map, *turn, *q;         /* [hk][r][d] twice, then [hk][d]; tables; [Hq][d] */
+  float *map, *turn, *qkv;       /* [hk][r][d] twice, then [hk][d]; tables; [n][Hq + 2hk][d] */
   size_t map_bytes, turn_bytes, plane_bytes;
-  uint16_t *kv;                  /* [n][hk][2d] */
 };
 
 static void pair(const struct plane *s, uint32_t i, uint32_t *a, uint32_t *b) {
@@ -199,59 +198,93 @@ static struct maps maps_of(const struct plane *s, uint32_t positions) {
       m.turn[(33 + b) * d + 2 * p + 1] = (float)sin((b * 64 + 31.5) * m.theta[p]);
     }
   }
-  m.q = normals((size_t)s->hk * s->g * d, 1);
+  m.qkv = normals((size_t)s->n * s->hk * (s->g + 2) * d, 1);
   m.plane_bytes = (size_t)s->hk * s->page * (m.rw * 16 + (s->bits == 8 ? 2 : 0));
-  m.kv = random_halves((size_t)s->n * s->hk * 2 * d, -3, 3);
   return m;
 }
 
-static struct map_proxy_params map_params(const struct maps *m) {
-  const struct plane *s = m->s;
-  return (struct map_proxy_params){ .hk = s->hk, .g = s->g, .rot = s->rot, .n = s->n, .page = s->page, .page0 = s->page0, .rw = m->rw,
-                                    .scale = 0.125f };
+static enum kernel_id map_id(const struct plane *s) { return s->bits == 8 ? KERNEL_MAP_PROXY_I8 : KERNEL_MAP_PROXY_F16; }
+static enum kernel_id token_id(const struct plane *s) { return s->bits == 8 ? KERNEL_TOKEN_MAP_I8 : KERNEL_TOKEN_MAP_F16; }
+
+/* [d/2] (cos, sin) of position t; (1, 0) for pairs that do not rotate. */
+static float *angles(const struct maps *m, uint32_t t) {
+  float *cs = test_memory(m->s->d, 4);
+  for (uint32_t p = 0; p < m->s->d / 2; p++) {
+    cs[2 * p] = (float)cos(t * m->theta[p]);
+    cs[2 * p + 1] = (float)sin(t * m->theta[p]);
+  }
+  return cs;
 }
 
-static enum kernel_id map_id(const struct plane *s) { return s->bits == 8 ? KERNEL_MAP_PROXY_I8 : KERNEL_MAP_PROXY_F16; }
+/* Head `head` of token t after RoPE. */
+static void rotated(const struct maps *m, uint32_t t, uint32_t head, double *out) {
+  const struct plane *s = m->s;
+  const float *x = m->qkv + ((size_t)t * s->hk * (s->g + 2) + head) * s->d;
+  for (uint32_t i = 0; i < s->d / 2; i++) {
+    uint32_t a, b;
+    pair(s, i, &a, &b);
+    double c = cos((s->page0 + t) * m->theta[i]), n = sin((s->page0 + t) * m->theta[i]);
+    out[a] = x[a] * c - x[b] * n;
+    out[b] = x[b] * c + x[a] * n;
+  }
+}
 
-/* The proxies of a page on one device: mapped all at once, and token by token. */
-static void run_maps(size_t device, const struct maps *m, char **built, char **added, float **queries) {
+enum { RING = 3, SLOTS = 5 };
+
+/* What n tokens leave behind on one device, one by one: q, qh and ab of the last, all the rest of all. */
+struct taken { char *px; uint16_t *host, *act; float *q, *keep, *sum, *qh, *ab; };
+
+static struct taken take_tokens(size_t device, const struct maps *m, uint32_t share, bool maps) {
   const struct plane *s = m->s;
   struct bench b = { .dev = harness_device(device) };
+  size_t hq = (size_t)s->hk * s->g, row = (size_t)s->hk * s->d * 4, width = (size_t)s->hk * (s->g + 2) * s->d * 4, lists = s->hk * share;
+  struct view qkv = bench_put(&b, NULL, width), cs = bench_put(&b, NULL, s->d * 4), step = bench_put(&b, NULL, STEP_WORDS * 4);
+  struct view map = bench_put(&b, m->map, m->map_bytes), turn = bench_put(&b, m->turn, m->turn_bytes), q = bench_put(&b, NULL, hq * s->d * 4);
+  struct view keep = bench_put(&b, NULL, s->n * width), act = bench_put(&b, NULL, lists * SLOTS * s->d * 4);
+  struct view host = bench_put(&b, canary_words(s->page * row), s->page * row), sum = bench_put(&b, test_memory(row, 1), row);
   struct view px = bench_put(&b, canary_words(m->plane_bytes), m->plane_bytes);
-  struct view one = bench_put(&b, canary_words(m->plane_bytes), m->plane_bytes);
-  struct view map = bench_put(&b, m->map, m->map_bytes), turn = bench_put(&b, m->turn, m->turn_bytes);
-  struct view q = bench_put(&b, m->q, (size_t)s->hk * s->g * s->d * 4);
-  struct view step = bench_put(&b, NULL, STEP_WORDS * 4), row = bench_put(&b, NULL, (size_t)s->hk * s->d * 4);
-  struct view kv = bench_put(&b, m->kv, (size_t)s->n * s->hk * s->d * 4);
-  struct view qh = bench_put(&b, canary_words((size_t)s->hk * s->g * m->values * 4), (size_t)s->hk * s->g * m->values * 4);
-  struct view ab = bench_put(&b, NULL, (size_t)s->hk * s->g * s->d * 4);
-  uint32_t tokens = (s->d + s->rank) * 32 > 16384 ? 4 : 8;
-  const struct kernel *k = bench_kernel(&b, map_id(s), SPEC(device % 2 ? 16 : 64, s->neox, s->d, s->rank, tokens));
-  struct map_proxy_params p = map_params(m);
-  DISPATCH(b.dev, k, ceil_div(s->n, tokens), s->hk, 1, &p, kv, map, turn, q, step, px, qh, ab);
-  p.use_step = p.n = 1;
+  struct view qh = bench_put(&b, canary_words(hq * m->values * 4), hq * m->values * 4), ab = bench_put(&b, NULL, hq * s->d * 4);
+  const struct kernel *k = bench_kernel(&b, token_id(s), SPEC(device % 2 ? 16 : 64, s->neox, s->d, s->rank, maps));
   for (uint32_t t = 0; t < s->n; t++) {
-    const uint32_t words[STEP_WORDS] = { [STEP_POS] = s->page0 + t };
+    struct token_map_params p = { .hk = s->hk, .g = s->g, .rot = s->rot, .share = share, .slots = SLOTS, .page = s->page, .page0 = s->page0,
+                                  .rw = m->rw, .keep0 = t, .scale = 0.125f };
+    const uint32_t words[STEP_WORDS] = { [STEP_POS] = s->page0 + t, [STEP_RING] = t % RING };
     ck_assert_int_eq(device_write(b.dev, step, words, sizeof words), LRQK_OK);
-    ck_assert_int_eq(device_write(b.dev, row, m->kv + (size_t)t * s->hk * 2 * s->d, row.size), LRQK_OK);
-    DISPATCH(b.dev, k, 1, s->hk + s->hk * s->g, 1, &p, row, map, turn, q, step, one, qh, ab);
+    ck_assert_int_eq(device_write(b.dev, cs, angles(m, s->page0 + t), cs.size), LRQK_OK);
+    ck_assert_int_eq(device_write(b.dev, qkv, m->qkv + t * width / 4, width), LRQK_OK);
+    for (p.again = 0; p.again <= t % 2; p.again++)       /* some twice: nothing is summed twice */
+      DISPATCH(b.dev, k, s->hk * (s->g + 1), 1, 1, &p, qkv, cs, step, map, turn, q, keep, act, host, sum, px, qh, ab);
     ck_assert_int_eq(device_submit(b.dev, NULL), LRQK_OK);
   }
-  *built = bench_take(&b, px);
-  *added = bench_take(&b, one);
-  *queries = bench_take(&b, qh);
+  struct taken out = { bench_take(&b, px), bench_take(&b, host), bench_take(&b, act), bench_take(&b, q), bench_take(&b, keep), bench_take(&b, sum),
+                       bench_take(&b, qh), bench_take(&b, ab) };
   bench_clear(&b);
+  return out;
+}
+
+/* The proxies of a page of the given rows, mapped all at once. */
+static char *map_page(size_t device, const struct maps *m, const uint16_t *rows) {
+  const struct plane *s = m->s;
+  struct bench b = { .dev = harness_device(device) };
+  struct view px = bench_put(&b, canary_words(m->plane_bytes), m->plane_bytes), kv = bench_put(&b, rows, (size_t)s->page * s->hk * s->d * 4);
+  struct view map = bench_put(&b, m->map, m->map_bytes), turn = bench_put(&b, m->turn, m->turn_bytes);
+  uint32_t tokens = (s->d + s->rank) * 32 > 16384 ? 4 : 8;
+  struct map_proxy_params p = { .hk = s->hk, .rot = s->rot, .n = s->n, .page = s->page, .page0 = s->page0, .rw = m->rw };
+  DISPATCH(b.dev, bench_kernel(&b, map_id(s), SPEC(device % 2 ? 16 : 64, s->neox, s->d, s->rank, tokens)), ceil_div(s->n, tokens), s->hk, 1, &p,
+           kv, map, turn, px);
+  char *out = bench_take(&b, px);
+  bench_clear(&b);
+  return out;
 }
 
 /* One proxy row against M_K'(k - R(t) mu). */
-static void check_row(const struct maps *m, const char *px, uint32_t h, uint32_t t) {
+static void check_row(const struct maps *m, const char *px, uint32_t h, uint32_t t, const uint16_t *key) {
   const struct plane *s = m->s;
   double mean[256], most = 0, kh[256] = { 0 };
   size_t row = (size_t)h * s->page + t;
   exact_mean_key(m, h, s->page0 + t, mean);
   for (uint32_t i = 0; i < s->rank; i++) {
-    for (uint32_t c = 0; c < s->d; c++)
-      kh[i] += m->map[((size_t)h * s->rank + i) * s->d + c] * (half_to_float(m->kv[((size_t)t * s->hk + h) * 2 * s->d + c]) - mean[c]);
+    for (uint32_t c = 0; c < s->d; c++) kh[i] += m->map[((size_t)h * s->rank + i) * s->d + c] * (half_to_float(key[c]) - mean[c]);
     most = fmax(most, fabs(kh[i]));
   }
   float scale = s->bits == 8 ? half_to_float(((const uint16_t *)px)[(size_t)s->hk * s->page * m->rw * 8 + row]) : 0;
@@ -263,65 +296,122 @@ static void check_row(const struct maps *m, const char *px, uint32_t h, uint32_t
   }
 }
 
-START_TEST(maps_of_keys_and_queries) {
-  const struct plane *s = &planes[_i];
-  struct maps m = maps_of(s, s->page0 + s->page);
-  double *want = test_memory((size_t)s->hk * s->g * m.values, sizeof *want);
-  for (uint32_t head = 0; head < s->hk * s->g; head++)
+/* Rows in the host's page and in the rings, against the heads rotated in double; the sum of value rows. */
+static void check_rows(const struct maps *m, const struct taken *a, uint32_t share, const char *device) {
+  const struct plane *s = m->s;
+  size_t width = (size_t)s->hk * (s->g + 2) * s->d, row = (size_t)s->hk * 2 * s->d;
+  for (uint32_t h = 0; h < s->hk; h++) {
+    double sum[256] = { 0 };
+    for (uint32_t t = 0; t < s->n; t++) {
+      const uint16_t *got = a->host + t * row + (size_t)h * 2 * s->d;
+      const float *v = m->qkv + t * width + (size_t)(s->hk * s->g + s->hk + h) * s->d;
+      double key[256];
+      rotated(m, t, s->hk * s->g + h, key);
+      for (uint32_t i = 0; i < s->d; i++) {
+        if (!(fabs(half_to_float(got[i]) - key[i]) <= fabs(key[i]) * 0x1.01p-11 + 2e-6)) ck_abort_msg("%s: head %u token %u key %u: %g, expected %g", device, h, t, i, half_to_float(got[i]), key[i]);
+        ck_assert_uint_eq(got[s->d + i], float_to_half(v[i]));
+        sum[i] += half_to_float(got[s->d + i]);
+      }
+      for (uint32_t j = 0; t + RING >= s->n && j < share; j++)
+        ck_assert_msg(!memcmp(a->act + ((size_t)(h * share + j) * SLOTS + t % RING) * 2 * s->d, got, s->d * 4), "%s: ring of list %u", device, h * share + j);
+    }
+    for (uint32_t i = 0; i < s->d; i++)
+      if (!(fabs(a->sum[h * s->d + i] - sum[i]) <= 1e-4)) ck_abort_msg("%s: sum of values %u of head %u: %g, expected %g", device, i, h, a->sum[h * s->d + i], sum[i]);
+  }
+  ck_assert_msg(!memcmp(a->keep, m->qkv, s->n * width * 4), "%s: what is kept", device);
+}
+
+/* q, P'q and (A, B) of the last token. */
+static void check_queries(const struct maps *m, const struct taken *a, bool maps, const char *device) {
+  const struct plane *s = m->s;
+  size_t hq = (size_t)s->hk * s->g;
+  double *q = test_memory(hq * s->d, sizeof *q), *qh = test_memory(hq * m->values, sizeof *qh), *ab = test_memory(hq * s->d, sizeof *ab);
+  for (uint32_t head = 0; head < hq; head++) {
+    const float *mu = m->map + (size_t)2 * s->hk * s->rank * s->d + (size_t)(head / s->g) * s->d;
+    rotated(m, s->n - 1, head, q + head * s->d);
     for (uint32_t i = 0; i < s->rank; i++)
       for (uint32_t c = 0; c < s->d; c++)
-        want[head * m.values + i] += 0.125 * m.q[head * s->d + c] * m.map[((size_t)(s->hk + head / s->g) * s->rank + i) * s->d + c];
+        qh[head * m->values + i] += 0.125 * q[head * s->d + c] * m->map[((size_t)(s->hk + head / s->g) * s->rank + i) * s->d + c];
+    for (uint32_t i = 0; i < s->d / 2; i++) {
+      uint32_t k, l;
+      pair(s, i, &k, &l);
+      ab[head * s->d + 2 * i] = 0.125 * (q[head * s->d + k] * mu[k] + q[head * s->d + l] * mu[l]);
+      ab[head * s->d + 2 * i + 1] = 0.125 * (q[head * s->d + l] * mu[k] - q[head * s->d + k] * mu[l]);
+    }
+  }
+  nmse_check(a->q, q, hq * s->d, 1e-12, device);
+  if (!maps) {
+    ck_assert_msg(!memcmp(a->qh, canary_words(hq * m->values * 4), hq * m->values * 4), "%s: queries are mapped without maps", device);
+    return;
+  }
+  nmse_check(a->qh, qh, hq * m->values, 1e-11, device);
+  nmse_check(a->ab, ab, hq * s->d, 1e-11, device);
+  for (uint32_t head = 0; head < hq; head++)
+    for (uint32_t j = s->rank; j < m->values; j++) ck_assert(a->qh[head * m->values + j] == 0);
+}
+
+START_TEST(tokens_are_taken) {
+  const struct plane *s = &planes[_i / 2];
+  bool maps = _i % 2;
+  uint32_t share = maps && s->g % 2 == 0 ? 2 : 1;
+  struct maps m = maps_of(s, s->page0 + s->page);
   for (size_t i = 0; i < harness_count(); i++) {
-    char *built, *added;
-    float *queries;
-    run_maps(i, &m, &built, &added, &queries);
+    struct taken a = take_tokens(i, &m, share, maps);
+    check_rows(&m, &a, share, harness_name(i));
+    check_queries(&m, &a, maps, harness_name(i));
+    if (!maps) {
+      ck_assert_msg(!memcmp(a.px, canary_words(m.plane_bytes), m.plane_bytes), "%s: keys are mapped without maps", harness_name(i));
+      continue;
+    }
+    char *built = map_page(i, &m, a.host);
     for (uint32_t h = 0; h < s->hk; h++)
-      for (uint32_t t = 0; t < s->n; t++) check_row(&m, built, h, t);
-    ck_assert_msg(!memcmp(built, added, m.plane_bytes), "%s: proxies made at once and one by one differ", harness_name(i));
-    nmse_check(queries, want, (size_t)s->hk * s->g * m.values, 1e-12, harness_name(i));
-    for (uint32_t head = 0; head < s->hk * s->g; head++)
-      for (uint32_t j = s->rank; j < m.values; j++) ck_assert(queries[head * m.values + j] == 0);
+      for (uint32_t t = 0; t < s->n; t++) check_row(&m, built, h, t, a.host + ((size_t)t * s->hk + h) * 2 * s->d);
+    ck_assert_msg(!memcmp(built, a.px, m.plane_bytes), "%s: proxies made at once and one by one differ", harness_name(i));
   }
 }
 END_TEST
 
 /* ---- the mean key's scores */
 
+/* (A, B) of queries q [Hq][d], as token_map makes them. */
+static float *pairs_of(const struct maps *m, const float *q) {
+  const struct plane *s = m->s;
+  float *ab = test_memory((size_t)s->hk * s->g * s->d, 4);
+  for (uint32_t head = 0; head < s->hk * s->g; head++)
+    for (uint32_t i = 0, k, l; i < s->d / 2; i++) {
+      const float *mu = m->map + (size_t)2 * s->hk * s->rank * s->d + (size_t)(head / s->g) * s->d, *x = q + (size_t)head * s->d;
+      pair(s, i, &k, &l);
+      ab[(size_t)head * s->d + 2 * i] = (float)(0.125 * ((double)x[k] * mu[k] + (double)x[l] * mu[l]));
+      ab[(size_t)head * s->d + 2 * i + 1] = (float)(0.125 * ((double)x[l] * mu[k] - (double)x[k] * mu[l]));
+    }
+  return ab;
+}
+
 START_TEST(mean_scores_at_every_position) {
   const struct plane *s = &planes[_i];
   uint32_t n = 1000 + (uint32_t)_i * 37, blocks = ceil_div(n, 512) * 8, hq = s->hk * s->g, fast = 0, lists = s->g > 8 ? hq : s->hk;
   struct maps m = maps_of(s, blocks * 64);
   for (uint32_t p = 0; p < s->d / 2; p++) if (m.theta[p] * 31.5 > 0.25) fast = (p + 2) / 2 * 2;
+  const float *q = normals((size_t)hq * s->d, 1);
   double *exact = test_memory((size_t)hq * n, sizeof *exact), *size = test_memory(hq, sizeof *size), mean[256];
   for (uint32_t h = 0; h < s->hk; h++)
     for (uint32_t t = 0; t < n; t++) {
       exact_mean_key(&m, h, t, mean);
       for (uint32_t j = h * s->g; j < (h + 1) * s->g; j++) {
         double *to = exact + (size_t)j * n + t;
-        for (uint32_t c = 0; c < s->d; c++) *to += 0.125 * m.q[j * s->d + c] * mean[c];
-        if (t == 0) for (uint32_t c = 0; c < s->d; c++) size[j] += fabs(0.125 * m.q[j * s->d + c] * mean[c]);
+        for (uint32_t c = 0; c < s->d; c++) *to += 0.125 * q[j * s->d + c] * mean[c];
+        if (t == 0) for (uint32_t c = 0; c < s->d; c++) size[j] += fabs(0.125 * q[j * s->d + c] * mean[c]);
       }
     }
   for (size_t i = 0; i < harness_count(); i++) {
     struct bench b = { .dev = harness_device(i) };
-    const uint32_t words[STEP_WORDS] = { 0 };
     size_t coef_bytes = (size_t)hq * blocks * (fast / 2 + 1) * 16, out_bytes = (size_t)hq * blocks * 64 * 4;
-    struct view map = bench_put(&b, m.map, m.map_bytes), turn = bench_put(&b, m.turn, m.turn_bytes);
-    struct view q = bench_put(&b, m.q, (size_t)hq * s->d * 4);
-    struct view step = bench_put(&b, words, sizeof words), coef = bench_put(&b, canary_words(coef_bytes), coef_bytes);
-    struct view out = bench_put(&b, canary_words(out_bytes), out_bytes);
-    struct view row = bench_put(&b, m.kv, (size_t)s->hk * s->d * 4), px = bench_put(&b, NULL, m.plane_bytes);
-    struct view qh = bench_put(&b, NULL, (size_t)hq * m.values * 4), ab = bench_put(&b, NULL, (size_t)hq * s->d * 4);
-    struct map_proxy_params mp = map_params(&m);
-    mp.n = mp.use_step = 1;
-    mp.page0 = 0;
-    const struct kernel *k = bench_kernel(&b, map_id(s), SPEC(16, s->neox, s->d, s->rank, 4));
-    DISPATCH(b.dev, k, 1, s->hk + hq, 1, &mp, row, map, turn, q, step, px, qh, ab);
+    struct view turn = bench_put(&b, m.turn, m.turn_bytes), coef = bench_put(&b, canary_words(coef_bytes), coef_bytes);
+    struct view out = bench_put(&b, canary_words(out_bytes), out_bytes), ab = bench_put(&b, pairs_of(&m, q), (size_t)hq * s->d * 4);
     struct mean_coef_params a = { .d4 = s->d / 4, .blocks = blocks, .fast2 = fast / 2, .from = fast / 2 };
     DISPATCH(b.dev, bench_kernel(&b, KERNEL_MEAN_COEF, SPEC(8, s->g, 1 + _i % 2)), ceil_div(ceil_div(n, 64), 8 * (1 + (uint32_t)_i % 2)), s->hk, 1, &a, ab, turn, coef);
     struct mean_score_params p = { .blocks = blocks, .fast2 = fast / 2 };
-    k = bench_kernel(&b, KERNEL_MEAN_SCORE, SPEC(8, hq / lists));
-    DISPATCH(b.dev, k, ceil_div(ceil_div(n, 64), 8), lists, 8, &p, coef, turn, out);
+    DISPATCH(b.dev, bench_kernel(&b, KERNEL_MEAN_SCORE, SPEC(8, hq / lists)), ceil_div(ceil_div(n, 64), 8), lists, 8, &p, coef, turn, out);
     float *got = bench_take(&b, out);
     for (uint32_t j = 0; j < hq; j++)
       for (uint32_t t = 0; t < n; t++) {
@@ -341,7 +431,7 @@ int main(void) {
   tcase_add_checked_fixture(c, harness_fresh, NULL);
   tcase_add_loop_test(c, sums_are_grams, 0, N_HEADS);
   tcase_add_loop_test(c, query_sums_are_grams, 0, N_HEADS);
-  tcase_add_loop_test(c, maps_of_keys_and_queries, 0, N_PLANES);
+  tcase_add_loop_test(c, tokens_are_taken, 0, 2 * N_PLANES);
   tcase_add_loop_test(c, mean_scores_at_every_position, 0, N_PLANES);
   suite_add_tcase(suite, c);
   return suite_run(suite, CK_FORK_GETENV);

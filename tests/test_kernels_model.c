@@ -256,13 +256,13 @@ END_TEST
  * written down a second time); the references are the file's own dequantisers. */
 
 /* y of every device, [HARNESS_DEVICES][m][ystr], CANARY where nothing is written. */
-static float *multiply(const struct matrix *w, const float *x, uint32_t m, uint32_t ystr, uint32_t y0) {
+static float *multiply(const struct matrix *w, const float *x, uint32_t m, uint32_t ystr, uint32_t y0, uint32_t gate) {
   uint32_t tm = m < 8 ? 1 : 8;
   uint64_t y_bytes = (uint64_t)m * ystr * 4;
   float *y = test_memory(y_bytes, HARNESS_DEVICES);
   struct matmul_params p = { .m = m, .n = w->n, .nblk = w->k / w->t->block, .ystr = ystr, .y0 = y0 };
-  harness_case("%s, m %u, n %u, k %u", kernel_info[w->t->kernel].id, m, w->n, w->k);
-  HARNESS_RUN(w->t->kernel, SPEC(8, tm, 4), GROUPS(ceil_div(w->n, 32), ceil_div(m, tm), 1), &p, IN(x, (uint64_t)m * w->k * 4),
+  harness_case("%s, m %u, n %u, k %u, gate %u", kernel_info[w->t->kernel].id, m, w->n, w->k, gate);
+  HARNESS_RUN(w->t->kernel, SPEC(8, tm, 4, gate), GROUPS(ceil_div(w->n, 32), ceil_div(m, tm), 1), &p, IN(x, (uint64_t)m * w->k * 4),
               IN(w->q, w->q_bytes), OUT(ARG_NMSE, y_bytes, EXACT_MATHS, y), IN(w->scale, w->scale_bytes));
   return y;
 }
@@ -279,7 +279,7 @@ static void matmul_case(uint32_t type, uint32_t n, uint32_t k) {
   float *all = NULL;
   for (size_t i = 0; i < LEN(counts); i++) {
     uint32_t m = counts[i];
-    float *y = multiply(&w, x, m, ystr, y0), *packed = test_memory((size_t)m * n, 4);
+    float *y = multiply(&w, x, m, ystr, y0, 0), *packed = test_memory((size_t)m * n, 4);
     for (size_t r = 0; r < m; r++) memcpy(packed + r * n, y + r * ystr + y0, n * 4);
     nmse_check(packed, want, (size_t)m * n, EXACT_MATHS, "host matmul");
     if (!all) all = y;
@@ -295,6 +295,34 @@ START_TEST(matmul) {
   size_t format = (size_t)_i / LEN(products), shape = (size_t)_i % LEN(products);
   uint32_t unit = weight_types[format].unit, k = products[shape][1] > 100 ? products[shape][1] / unit : unit == 256 ? test_size(products[shape][1], 3) : products[shape][1];
   matmul_case(weight_types[format].type, test_size(products[shape][0], 33), k * unit);
+}
+END_TEST
+
+/* The feed-forward layer's gate in the matmul: act(columns 0 .. n/2) * columns n/2 .. n. */
+START_TEST(matmul_gate) {
+  static const uint32_t shapes[][2] = { { 2, 1 }, { 62, 3 }, { 64, 2 }, { 322, 5 } }, counts[] = { 1, 9, 64 };   /* n, k/unit */
+  size_t format = (size_t)_i / LEN(shapes);
+  const uint32_t *s = shapes[(size_t)_i % LEN(shapes)], n = s[0], k = s[1] * weight_types[format].unit, half = n / 2, ystr = half + 3, y0 = 2;
+  struct matrix w = random_matrix(weight_types[format].type, n, k);
+  float *x = random_floats((size_t)64 * k, -1, 1);
+  double *want = test_memory((size_t)64 * half, sizeof *want);
+  for (uint32_t gate = 1; gate <= 2; gate++) {
+    for (size_t i = 0; i < 64; i++)
+      for (size_t j = 0; j < half; j++) {
+        double a = 0, up = 0;
+        for (size_t e = 0; e < k; e++) {
+          a += (double)x[i * k + e] * w.values[j * k + e];
+          up += (double)x[i * k + e] * w.values[(half + j) * k + e];
+        }
+        want[i * half + j] = up * (gate == 2 ? 0.5 * a * (1 + tanh(0.7978845608028654 * (a + 0.044715 * a * a * a))) : a / (1 + exp(-a)));
+      }
+    for (size_t c = 0; c < LEN(counts); c++) {
+      uint32_t m = counts[c];
+      float *y = multiply(&w, x, m, ystr, y0, gate), *packed = test_memory((size_t)m * half, 4);
+      for (size_t r = 0; r < m; r++) memcpy(packed + r * half, y + r * ystr + y0, half * 4);
+      nmse_check(packed, want, (size_t)m * half, EXACT_MATHS, "host matmul with a gate");
+    }
+  }
 }
 END_TEST
 
@@ -556,6 +584,7 @@ int main(void) {
   tcase_add_test(c, rms_norm);
   tcase_add_loop_test(c, rope, 0, 22);
   tcase_add_loop_test(c, matmul, 0, (int)(N_WEIGHT_TYPES * LEN(products)));
+  tcase_add_loop_test(c, matmul_gate, 0, (int)(N_WEIGHT_TYPES * 4));
   tcase_add_loop_test(c, attention_prefill, 0, (int)LEN(prefills));
   tcase_add_loop_test(c, attention_prefill_windows, 0, (int)LEN(prefills));
   tcase_add_loop_test(c, attention_decode, 0, (int)LEN(decodes));

@@ -21,23 +21,34 @@ static const double WITH_EXP = 1e-10;            /* lavapipe's exp is good to 1.
 
 /* ---- linear layers */
 
-struct product { struct matrix w; uint32_t m, ystr, y0; const float *x; const double *want; };
+struct product { struct matrix w; uint32_t m, n, gate, ystr, y0; const float *x; const double *want; };   /* n: columns of y */
 
-static struct product random_product(uint32_t type, uint32_t n, uint32_t k, uint32_t m) {
-  struct product p = { .w = random_matrix(type, n, k), .m = m, .ystr = n + 3, .y0 = 2, .x = random_floats((size_t)m * k, -1, 1) };
-  double *want = test_memory((size_t)m * n, sizeof *want);
+static double act(uint32_t gate, double a) {
+  return gate == 2 ? 0.5 * a * (1 + tanh(0.7978845608028654 * (a + 0.044715 * a * a * a))) : a / (1 + exp(-a));
+}
+
+static struct product random_product(uint32_t type, uint32_t n, uint32_t k, uint32_t m, uint32_t gate) {
+  uint32_t cols = gate ? n / 2 : n;
+  struct product p = { .w = random_matrix(type, n, k), .m = m, .n = cols, .gate = gate, .ystr = n + 3, .y0 = 2, .x = random_floats((size_t)m * k, -1, 1) };
+  double *want = test_memory((size_t)m * cols, sizeof *want);
   for (size_t i = 0; i < m; i++)
-    for (size_t j = 0; j < n; j++)
-      for (size_t e = 0; e < k; e++) want[i * n + j] += (double)p.x[i * k + e] * p.w.values[j * k + e];
+    for (size_t j = 0; j < cols; j++) {
+      double a = 0, up = 0;
+      for (size_t e = 0; e < k; e++) {
+        a += (double)p.x[i * k + e] * p.w.values[j * k + e];
+        if (gate) up += (double)p.x[i * k + e] * p.w.values[(j + cols) * k + e];
+      }
+      want[i * cols + j] = gate ? act(gate, a) * up : a;
+    }
   p.want = want;
-  harness_case("%s, m %u, n %u, k %u", kernel_info[p.w.t->kernel].id, m, n, k);
+  harness_case("%s, m %u, n %u, k %u, gate %u", kernel_info[p.w.t->kernel].id, m, n, k, gate);
   return p;
 }
 
 static void check_product(const struct product *p, const float *y) {
-  float *packed = test_memory((size_t)p->m * p->w.n, 4);
-  for (size_t r = 0; r < p->m; r++) memcpy(packed + r * p->w.n, y + r * p->ystr + p->y0, p->w.n * 4);
-  nmse_check(packed, p->want, (size_t)p->m * p->w.n, EXACT_MATHS, "host");
+  float *packed = test_memory((size_t)p->m * p->n, 4);
+  for (size_t r = 0; r < p->m; r++) memcpy(packed + r * p->n, y + r * p->ystr + p->y0, p->n * 4);
+  nmse_check(packed, p->want, (size_t)p->m * p->n, EXACT_MATHS, "host");
 }
 
 /* OpenCL takes seconds to compile one: the products are tested for some types, `dequant` for all. */
@@ -49,19 +60,31 @@ static uint32_t product_k(size_t format, size_t shape) {
   return k > 100 ? k / unit * unit : k * unit;
 }
 
+static void matvec_case(uint32_t type, uint32_t n, uint32_t k, uint32_t m, uint32_t gate) {
+  struct product a = random_product(type, n, k, m, gate);
+  uint64_t y_bytes = (uint64_t)a.m * a.ystr * 4;
+  float *y = test_memory(y_bytes, HARNESS_DEVICES);
+  struct matvec_tile_params p = { .n = n, .k = k, .ystr = a.ystr, .y0 = a.y0 };
+  HARNESS_RUN(KERNEL_MATVEC_TILE, SPEC(256, 16, type, gate), GROUPS(ceil_div(n, 16), m, 1), &p, IN(a.x, (uint64_t)m * k * 4),
+              IN(a.w.q, a.w.q_bytes), OUT(ARG_NMSE, y_bytes, EXACT_MATHS, y), IN(a.w.scale, a.w.scale_bytes));
+  check_product(&a, y);
+}
+
+static void matmul_case(uint32_t type, uint32_t n, uint32_t k, uint32_t m, uint32_t gate) {
+  struct product a = random_product(type, n, k, m, gate);
+  uint64_t y_bytes = (uint64_t)a.m * a.ystr * 4;
+  float *y = test_memory(y_bytes, HARNESS_DEVICES);
+  struct matmul_tile_params p = { .m = m, .n = n, .k = k, .ystr = a.ystr, .y0 = a.y0 };
+  HARNESS_RUN(KERNEL_MATMUL_TILE, SPEC(64, 8, 8, type, gate), GROUPS(ceil_div(n, 64), ceil_div(m, 64), 1), &p, IN(a.x, (uint64_t)m * k * 4),
+              IN(a.w.q, a.w.q_bytes), OUT(ARG_NMSE, y_bytes, EXACT_MATHS, y), IN(a.w.scale, a.w.scale_bytes));
+  check_product(&a, y);
+}
+
 START_TEST(matvec) {
   static const uint32_t counts[] = { 1, 2, 7 };
   size_t format = some[(size_t)_i / LEN(products)], shape = (size_t)_i % LEN(products);
-  uint32_t n = test_size(products[shape][0], 67), k = product_k(format, shape);
-  for (size_t i = 0; i < LEN(counts); i++) {
-    struct product a = random_product(weight_types[format].type, n, k, counts[i]);
-    uint64_t y_bytes = (uint64_t)a.m * a.ystr * 4;
-    float *y = test_memory(y_bytes, HARNESS_DEVICES);
-    struct matvec_tile_params p = { .n = n, .k = k, .ystr = a.ystr, .y0 = a.y0 };
-    HARNESS_RUN(KERNEL_MATVEC_TILE, SPEC(256, 16, a.w.t->type), GROUPS(ceil_div(n, 16), a.m, 1), &p, IN(a.x, (uint64_t)a.m * k * 4),
-                IN(a.w.q, a.w.q_bytes), OUT(ARG_NMSE, y_bytes, EXACT_MATHS, y), IN(a.w.scale, a.w.scale_bytes));
-    check_product(&a, y);
-  }
+  uint32_t n = test_size(products[shape][0], 67);
+  for (size_t i = 0; i < LEN(counts); i++) matvec_case(weight_types[format].type, n, product_k(format, shape), counts[i], 0);
 }
 END_TEST
 
@@ -70,16 +93,16 @@ START_TEST(matmul) {
   size_t format = some[(size_t)_i / LEN(products)], shape = (size_t)_i % LEN(products);
   uint32_t n = test_size(products[shape][0], 67), unit = weight_types[format].unit;
   uint32_t k = test_size(product_k(format, shape), unit < 64 ? 64 + unit : 2 * unit);
-  for (size_t i = 0; i < LEN(counts); i++) {
-    struct product a = random_product(weight_types[format].type, n, k, counts[i]);
-    uint64_t y_bytes = (uint64_t)a.m * a.ystr * 4;
-    float *y = test_memory(y_bytes, HARNESS_DEVICES);
-    struct matmul_tile_params p = { .m = a.m, .n = n, .k = k, .ystr = a.ystr, .y0 = a.y0 };
-    HARNESS_RUN(KERNEL_MATMUL_TILE, SPEC(64, 8, 8, a.w.t->type), GROUPS(ceil_div(n, 64), ceil_div(a.m, 64), 1), &p,
-                IN(a.x, (uint64_t)a.m * k * 4), IN(a.w.q, a.w.q_bytes), OUT(ARG_NMSE, y_bytes, EXACT_MATHS, y),
-                IN(a.w.scale, a.w.scale_bytes));
-    check_product(&a, y);
-  }
+  for (size_t i = 0; i < LEN(counts); i++) matmul_case(weight_types[format].type, n, k, counts[i], 0);
+}
+END_TEST
+
+/* With the gate of the feed-forward layer, one weight type: it does not matter how weights are unpacked. */
+START_TEST(gate) {
+  static const uint32_t widths[] = { 2, 62, 64, 66, 322 };
+  uint32_t n = widths[(size_t)_i / 2], which = 1 + (uint32_t)_i % 2;
+  for (uint32_t m = 1; m <= 7; m += 6) matvec_case(3, n, 160, m, which);
+  for (uint32_t m = 8; m <= 65; m += 57) matmul_case(3, n, 160, m, which);
 }
 END_TEST
 
@@ -258,6 +281,7 @@ int main(void) {
   TCase *c = add_case(s, "linear");
   tcase_add_loop_test(c, matvec, 0, (int)(LEN(some) * LEN(products)));
   tcase_add_loop_test(c, matmul, 0, (int)(LEN(some) * LEN(products)));
+  tcase_add_loop_test(c, gate, 0, 10);
   tcase_add_loop_test(c, dequant, 0, N_WEIGHT_TYPES);
   tcase_add_loop_test(c, gemm, 0, 3);
   c = add_case(s, "attention");

@@ -72,6 +72,8 @@ static enum lrqk_status get_kernels(struct gram_shape *s, bool int8) {
   if ((uint64_t)(s->core->d + r + 1) * s->tokens * 4 > d->caps.info.max_shared) s->tokens = 4;
   enum kernel_id map = int8 ? KERNEL_MAP_PROXY_I8 : KERNEL_MAP_PROXY_F16;
   TRY(kernel_get(&s->map, d, map, SPEC(d->caps.cpu ? 16 : 64, neox, s->core->d, r, s->tokens)));
+  enum kernel_id token = int8 ? KERNEL_TOKEN_MAP_I8 : KERNEL_TOKEN_MAP_F16;
+  for (uint32_t i = 0; i < 2; i++) TRY(kernel_get(&s->token[i], d, token, SPEC(d->caps.cpu ? 16 : 64, neox, s->core->d, r, i)));
   TRY(kernel_get(&s->coef, d, KERNEL_MEAN_COEF, SPEC(small, s->core->g, s->core->g <= 4 ? 2 : 1)));
   if (s->opt->mean_key != LRQK_MEAN_KEY_ON) return LRQK_OK;
   return kernel_get(&s->score, d, KERNEL_MEAN_SCORE, SPEC(small, s->opt->group == LRQK_GROUP_NONE ? 1 : s->core->g));
@@ -329,29 +331,23 @@ void gram_solve(const struct gram *g, struct gram_shape *s, uint32_t l) { device
 
 /* ---- proxies and scores */
 
-static struct map_proxy_params params(const struct gram_shape *s, uint32_t page) {
-  const struct attn_core *c = s->core;
-  return (struct map_proxy_params){ .hk = c->hk, .g = c->g, .rot = c->hp->rope_dims, .page = proxy_page_tokens(c, page),
-                                    .page0 = page * c->page, .rw = s->rw, .scale = c->hp->attn_scale };
-}
-
 void gram_build(const struct gram *g, const struct gram_shape *s, const struct proxy *p, const struct kv_rows *rows, uint32_t l) {
   struct attn_core *c = s->core;
   for (uint32_t i = 0; i * c->page < l; i++) {
-    struct map_proxy_params m = params(s, i);
-    m.n = l - i * c->page < c->page ? l - i * c->page : c->page;
-    DISPATCH(c->dev, s->map, ceil_div(m.n, s->tokens), c->hk, 1, &m, kv_page(rows, i), g->map, s->turn, c->q, c->step, p->page[i],
-             s->coefs, s->ab);
+    struct map_proxy_params m = { .hk = c->hk, .rot = c->hp->rope_dims, .n = min_u32(l - i * c->page, c->page), .page = proxy_page_tokens(c, i),
+                                  .page0 = i * c->page, .rw = s->rw };
+    DISPATCH(c->dev, s->map, ceil_div(m.n, s->tokens), c->hk, 1, &m, kv_page(rows, i), g->map, s->turn, p->page[i]);
   }
 }
 
-void gram_append(const struct gram *g, const struct gram_shape *s, const struct proxy *p, struct view row, uint32_t t,
-                 struct view queries) {
+void gram_token(const struct gram *g, const struct gram_shape *s, const struct proxy *p, const struct gram_token *a) {
   struct attn_core *c = s->core;
-  uint32_t page = t / c->page;
-  struct map_proxy_params m = params(s, page);
-  m.n = m.use_step = 1;
-  DISPATCH(c->dev, s->map, 1, c->hk + c->hk * c->g, 1, &m, row, g->map, s->turn, c->q, c->step, p->page[page], queries, s->ab);
+  uint32_t page = a->t / c->page;
+  struct token_map_params m = { .hk = c->hk, .g = c->g, .rot = c->hp->rope_dims, .share = a->lists / c->hk, .slots = a->slots,
+                                .page = proxy_page_tokens(c, page), .page0 = page * c->page, .rw = s->rw, .keep0 = a->i, .again = a->again,
+                                .scale = c->hp->attn_scale };
+  DISPATCH(c->dev, s->token[a->mapped], c->hk * c->g + c->hk, 1, 1, &m, a->qkv, a->cs, c->step, g->map, s->turn, c->q, g->pending, a->active,
+           a->host, a->values, p->page[page], a->queries, s->ab);
 }
 
 struct view gram_mean(const struct gram_shape *s, uint32_t n, uint32_t lists) {

@@ -15,7 +15,7 @@ struct gram_shape {
   bool sums, maps;                /* sums are kept; proxies are made by them */
   uint32_t rw, tokens;            /* uint4 words of a proxy row; tokens that a workgroup maps */
   uint32_t blocks, fast;          /* of 64 tokens; pairs that turn too much within one for a cubic */
-  const struct kernel *sum, *map, *coef, *score;
+  const struct kernel *sum, *map, *token[2], *coef, *score;   /* token[1]: with maps */
   struct view turn;               /* tables of shaders/turn.h */
   struct view ab, coefs, mean;    /* [Hq][d]; [Hq][blocks][ceil(fast/2) + 1] float4, slow: [1]; on: [Hq][64*blocks] float */
   struct buffer *staging;         /* sums on their way to the solver, maps on theirs back */
@@ -55,10 +55,12 @@ enum lrqk_status gram_state(const struct gram *g, const struct gram_shape *s, st
 void gram_solve(const struct gram *g, struct gram_shape *s, uint32_t l);
 /* The proxies of tokens 0 .. l from their exact rows. */
 void gram_build(const struct gram *g, const struct gram_shape *s, const struct proxy *p, const struct kv_rows *rows, uint32_t l);
-/* The proxy of the new token t from its row, and those of the queries in core->q with what their mean scores need. */
-void gram_append(const struct gram *g, const struct gram_shape *s, const struct proxy *p, struct view row, uint32_t t,
-                 struct view queries);
-/* What score_stat adds for the mean key at the first n tokens, for `lists` lists, after gram_append: cubics [Hq][blocks] float4,
+/* The token t of a decode step, whose heads are in qkv and whose angles are in cs: RoPE, to core->q; its row into the rings of
+ * `lists` lists in active [lists][slots][2d] and into `host`, the page of t; its value row into the sum `values`; itself as pending
+ * token i.  mapped: also its proxy and those of its queries, with what their mean scores need.  again: its value is summed already. */
+struct gram_token { struct view qkv, cs, active, host, values, queries; uint32_t t, lists, slots, i; bool mapped, again; };
+void gram_token(const struct gram *g, const struct gram_shape *s, const struct proxy *p, const struct gram_token *a);
+/* What score_stat adds for the mean key at the first n tokens, for `lists` lists, after gram_token: cubics [Hq][blocks] float4,
  * or with --mean-key on scores [Hq][64*blocks]. */
 struct view gram_mean(const struct gram_shape *s, uint32_t n, uint32_t lists);
 

@@ -37,7 +37,7 @@ struct lrqk {
   struct active_shape actives;
   struct selector selector;
   const struct kernel *append, *value_sum;
-  struct view new_row;            /* [hk][2d] fp16: the KV row of the new token */
+  struct view new_row;            /* [hk][2d] fp16: the KV row of the new token; not by maps */
   struct view attended;           /* [Hq][d] float: attention over the active rows alone */
   struct pool pool, scratch;      /* what counts as KV cache, and what does not */
   bool proxied;                   /* proxies exist: the text has been longer than k + w */
@@ -311,16 +311,20 @@ static void append(struct lrqk *f, const struct lrqk_layer *ly, bool proxied) {
     DISPATCH(c->dev, f->append, f->actives.lists, 1, 1, &p, f->new_row, c->step, ly->active.rows, host, ly->values);
 }
 
-/* Proxies of the new token and its queries by the layer's map. */
-static void append_mapped(const struct lrqk *f, const struct lrqk_layer *ly) {
-  gram_append(&ly->gram, &f->grams, &ly->proxy, f->new_row, f->base.t, f->selector.queries);
+/* RoPE and all that, where proxies are made by maps; `mapped`: there are some.  again: the second time for this token. */
+static void append_mapped(const struct lrqk *f, const struct lrqk_layer *ly, struct view qkv, struct view cs, bool mapped, bool again) {
+  struct gram_token t = { qkv, cs, ly->active.rows, kv_page(&ly->rows, f->base.t / f->base.core.page), ly->values, f->selector.queries,
+                          f->base.t, f->actives.lists, f->actives.slots, ly->pending, mapped, again };
+  gram_token(&ly->gram, &f->grams, &ly->proxy, &t);
 }
 
 /* Whether there is something to sum in this step, and that. */
 static bool has_sums(const struct lrqk *f, const struct lrqk_layer *ly) { return f->proxies.energies || ly->pending == GRAM_PENDING; }
 
 static void add_token(struct lrqk *f, struct lrqk_layer *ly, bool now) {
-  proxy_add_energy(&ly->proxy, &f->proxies, &f->base.core, f->new_row, 0, 1);
+  uint32_t page = f->base.core.page, t = f->base.t;
+  if (f->grams.maps) proxy_add_energy(&ly->proxy, &f->proxies, &f->base.core, kv_page(&ly->rows, t / page), t % page, 1);
+  else proxy_add_energy(&ly->proxy, &f->proxies, &f->base.core, f->new_row, 0, 1);
   if (f->proxies.pairs) add_values(f, ly, f->new_row, 0, 1);
   if (f->grams.sums && (now || ly->pending == GRAM_PENDING)) add_pending(f, ly);
 }
@@ -349,6 +353,20 @@ static void append_paper(struct lrqk *f, struct lrqk_layer *ly, bool crosses) {
   paper_add(&ly->paper, &f->papers, 1);
 }
 
+/* The new token into all that a layer keeps of its text, but for what is summed later (add_token). */
+static void take_token(struct lrqk *f, struct lrqk_layer *ly, struct view qkv, struct view cs) {
+  if (f->grams.maps) {
+    append_mapped(f, ly, qkv, cs, f->proxied, false);
+  } else {
+    if (f->grams.sums) gram_rope(&ly->gram, &f->grams, qkv, cs, f->new_row, ly->pending);
+    else attn_rope(&f->base.core, qkv, cs, 1, f->new_row, 0, false);
+    append(f, ly, f->proxied);
+  }
+  if (!f->grams.sums) return;
+  ly->pending++;
+  ly->bus_bytes += gram_row_bytes(&f->grams);
+}
+
 static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, struct view cs, struct view y) {
   struct lrqk *f = (struct lrqk *)a;
   struct attn_core *c = &a->core;
@@ -359,21 +377,14 @@ static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, st
     dense_decode(c, &f->all, &ly->rows, a->t, qkv, cs, y);
   } else {
     if (is_refreshed(f, layer, a->t)) remake_proxies(f, ly, a->t);
-    if (f->grams.sums) {
-      gram_rope(&ly->gram, &f->grams, qkv, cs, f->new_row, ly->pending++);
-      ly->bus_bytes += gram_row_bytes(&f->grams);
-    } else {
-      attn_rope(c, qkv, cs, 1, f->new_row, 0, false);
-    }
-    append(f, ly, f->proxied);
-    if (f->grams.maps && f->proxied) append_mapped(f, ly);
+    take_token(f, ly, qkv, cs);
     bool later = f->count && a->opt.overlap && !crosses && !f->papers.on && has_sums(f, ly);   /* sums can wait until misses are on their way */
     if (!later) add_token(f, ly, crosses);
     if (f->papers.on) {
       append_paper(f, ly, crosses);
     } else if (crosses) {   /* proxies from all rows so far; `gram` reads its sums back, layer by layer, in this one step */
       remake_proxies(f, ly, l);
-      if (f->grams.maps) append_mapped(f, ly);
+      if (f->grams.maps) append_mapped(f, ly, qkv, cs, true, true);
       else append(f, ly, true);
     }
     ly->bus_bytes += c->token_bytes;

@@ -19,8 +19,6 @@ enum place { PLACE_DEVICE, PLACE_HOST, PLACE_STAGING, N_PLACES };
 enum {
   VIEW_ALIGN = 512,         /* offsets of views are multiples of this: covers minStorageBufferOffsetAlignment and
                                minTexelBufferOffsetAlignment (at most 256) and OpenCL's sub-buffer alignment */
-  KERNEL_MAX_BINDINGS = 8,  /* storage buffers that any desktop driver offers one kernel */
-  KERNEL_MAX_SPEC = 8,
   KERNEL_MAX_PARAMS = 128,  /* bytes: the push constants that Vulkan guarantees */
   DEVICE_MAX_GROUPS = 65535 /* workgroups per dimension that Vulkan guarantees */
 };

@@ -8,6 +8,11 @@
 
 #include "kernels_gen.h"   /* struct NAME_params for every shaders/NAME.k */
 
+enum {
+  KERNEL_MAX_BINDINGS = 16, /* storage buffers that any desktop driver offers one kernel */
+  KERNEL_MAX_SPEC = 8
+};
+
 enum kernel_id {
 #define KERNEL(ID, file, defines) KERNEL_##ID,
 #include "device/kernels.def"
@@ -22,13 +27,13 @@ struct kernel_binding { const char *name; uint8_t access, element; };          /
 struct kernel_info {
   const char *id, *file;                       /* "MATMUL_Q8", "matmul" (also the OpenCL entry point) */
   uint32_t n_bindings, n_spec, params_size;
-  struct kernel_binding binding[8];
-  const char *spec_name[8];
-  uint32_t spec_default[8];
+  struct kernel_binding binding[KERNEL_MAX_BINDINGS];
+  const char *spec_name[KERNEL_MAX_SPEC];
+  uint32_t spec_default[KERNEL_MAX_SPEC];
   const uint32_t *spirv[2];                    /* [0] storage-buffer loads, [1] texel loads; NULL without Vulkan */
   size_t spirv_bytes[2];
   const char *opencl;                          /* the whole program text; NULL without OpenCL */
-  char element_class[8];                       /* per binding: 'f' float, 'F' float4, 'u' uint, 'U' uint4 */
+  char element_class[KERNEL_MAX_BINDINGS];     /* per binding: 'f' float, 'F' float4, 'u' uint, 'U' uint4 */
 };
 
 extern const struct kernel_info kernel_info[N_KERNELS];
@@ -38,8 +43,8 @@ struct host_call {
   enum kernel_id id;                           /* tells the variants of one file apart */
   const uint32_t *spec;                        /* all of the kernel's specialisation constants, [0] is WG */
   uint32_t groups[3];
-  void *buf[8];                                /* host address of each view */
-  uint64_t size[8];                            /* bytes of each view */
+  void *buf[KERNEL_MAX_BINDINGS];              /* host address of each view */
+  uint64_t size[KERNEL_MAX_BINDINGS];          /* bytes of each view */
   const void *params;                          /* struct NAME_params */
 };
 

@@ -39,15 +39,27 @@ static uint32_t grid_y(uint32_t lanes) { return ceil_div(ceil_div(lanes, 64), DE
 /* y[rows][n] = x[rows][k] W[n][k] + bias[n] */
 static void linear(struct forward *f, const struct linear *w, struct view x, struct view y, uint32_t rows) {
   struct view to = w->bias.size ? f->unbiased : y;
-  linear_run(&f->linear, w, x, to, rows);
+  linear_run(&f->linear, w, GATE_NONE, x, to, rows);
   if (!w->bias.size) return;
   struct add_row_params p = { .n4 = rows * (w->n / 4), .row4 = w->n / 4 };
   DISPATCH(f->dev, f->add_row, grid_x(p.n4), grid_y(p.n4), 1, &p, to, w->bias, y);
 }
 
-static void gate_mul(struct forward *f, struct view gu, struct view y, uint32_t rows) {
+/* Whether the gate of a layer is made by the kernel that multiplies by its weight; else it is a step of its own. */
+static enum gate gate_of(const struct forward *f, const struct layer *w) {
+  return !linear_can_gate(&f->linear, &w->gate_up) ? GATE_NONE : f->m->hp.features & GELU ? GATE_GELU : GATE_SILU;
+}
+
+/* y[rows][ff] = act(gate) * up of x[rows][D] */
+static void gate_up(struct forward *f, const struct layer *w, struct view x, struct view y, uint32_t rows) {
+  enum gate gate = gate_of(f, w);
+  if (gate) {
+    linear_run(&f->linear, &w->gate_up, gate, x, y, rows);
+    return;
+  }
+  linear(f, &w->gate_up, x, f->gu, rows);
   struct gate_mul_params p = { .n4 = rows * f->m->hp.n_ff / 4, .ff4 = f->m->hp.n_ff / 4 };
-  DISPATCH(f->dev, f->gate_mul, grid_x(p.n4), grid_y(p.n4), 1, &p, gu, y);
+  DISPATCH(f->dev, f->gate_mul, grid_x(p.n4), grid_y(p.n4), 1, &p, f->gu, y);
 }
 
 /* Queries and keys with their heads normalised, if the model does that. */
@@ -88,8 +100,7 @@ static struct view layer_pass(struct forward *f, struct attention *a, uint32_t l
   linear(f, &w->out, f->y, f->o, rows);
   norm_add(f, x, post_norm(f, w->attn_post, rows), w->ffn_norm, f->x1, f->h, rows);
   at(f, (int32_t)layer, "ffn");
-  linear(f, &w->gate_up, f->h, f->gu, rows);
-  gate_mul(f, f->gu, f->ff, rows);
+  gate_up(f, w, f->h, f->ff, rows);
   linear(f, &w->down, f->ff, f->o, rows);
   return post_norm(f, w->ffn_post, rows);
 }
@@ -230,17 +241,19 @@ static enum lrqk_status get_kernels(struct forward *f) {
   TRY(kernel_get(&f->norm_add, d, KERNEL_RMS_NORM_ADD, SPEC(8)));
   TRY(kernel_get(&f->add, d, KERNEL_ADD, SPEC(64)));
   TRY(kernel_get(&f->add_row, d, KERNEL_ADD_ROW, SPEC(64)));
-  TRY(kernel_get(&f->gate_mul, d, f->m->hp.features & GELU ? KERNEL_GELU_MUL : KERNEL_SILU_MUL, SPEC(64)));
+  bool apart = false;   /* a gate */
   if (f->m->hp.features & QK_NORM) TRY(kernel_get(&f->head_norm, d, KERNEL_HEAD_NORM, SPEC(d->caps.cpu ? 8 : 64)));
   if (f->m->hp.logit_cap > 0) TRY(kernel_get(&f->soft_cap, d, KERNEL_SOFT_CAP, SPEC(64)));
   for (uint32_t i = 0; i < f->m->hp.n_layers; i++) {
     const struct layer *w = &f->m->layers[i];
-    TRY(linear_prepare(&f->linear, &w->qkv));
-    TRY(linear_prepare(&f->linear, &w->out));
-    TRY(linear_prepare(&f->linear, &w->gate_up));
-    TRY(linear_prepare(&f->linear, &w->down));
+    TRY(linear_prepare(&f->linear, &w->qkv, GATE_NONE));
+    TRY(linear_prepare(&f->linear, &w->out, GATE_NONE));
+    TRY(linear_prepare(&f->linear, &w->gate_up, gate_of(f, w)));
+    TRY(linear_prepare(&f->linear, &w->down, GATE_NONE));
+    apart = apart || !gate_of(f, w);
   }
-  return linear_prepare(&f->linear, &f->m->head);
+  if (apart) TRY(kernel_get(&f->gate_mul, d, f->m->hp.features & GELU ? KERNEL_GELU_MUL : KERNEL_SILU_MUL, SPEC(64)));
+  return linear_prepare(&f->linear, &f->m->head, GATE_NONE);
 }
 
 /* Outputs of the widest linear layer that has a bias. */
@@ -267,7 +280,7 @@ static enum lrqk_status alloc(struct forward *f) {
   if (hp->features & QK_NORM) TRY(pool_alloc(&f->normed, &f->pool, rows * (hq + 2 * hk) * d * 4));
   if (widest_bias(f->m)) TRY(pool_alloc(&f->unbiased, &f->pool, rows * widest_bias(f->m) * 4));
   TRY(pool_alloc(&f->y, &f->pool, rows * hq * d * 4));
-  TRY(pool_alloc(&f->gu, &f->pool, rows * 2 * hp->n_ff * 4));
+  if (f->gate_mul) TRY(pool_alloc(&f->gu, &f->pool, rows * 2 * hp->n_ff * 4));
   TRY(pool_alloc(&f->ff, &f->pool, rows * hp->n_ff * 4));
   TRY(pool_alloc(&f->logits, &f->pool, (uint64_t)f->logit_rows * hp->n_vocab * 4));
   if (hp->logit_cap > 0) TRY(pool_alloc(&f->capped, &f->pool, (uint64_t)f->logit_rows * hp->n_vocab * 4));

@@ -72,8 +72,8 @@ static enum lrqk_status time_form(struct probe *p, double best_us, double *us) {
 
 /* ---- linear layers, of 4-bit weights: most models' */
 
-static enum lrqk_status prepare_linear(struct probe *p) { return linear_prepare(&p->linear, &p->w); }
-static void run_linear(struct probe *p) { linear_run(&p->linear, &p->w, p->x, p->y, p->rows); }
+static enum lrqk_status prepare_linear(struct probe *p) { return linear_prepare(&p->linear, &p->w, GATE_NONE); }
+static void run_linear(struct probe *p) { linear_run(&p->linear, &p->w, GATE_NONE, p->x, p->y, p->rows); }
 
 static enum lrqk_status open_linear(struct probe *p, uint32_t rows, uint32_t n) {
   const struct repack_type *t = repack_find(TYPE_Q4_1);

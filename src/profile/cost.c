@@ -43,7 +43,7 @@ static double cost_matmul(const struct call *c) {
   P(matmul);
   uint64_t k = (uint64_t)p->nblk * matmul_block(c->id);
   b[0] = p->m * k * 4;
-  b[2] = (uint64_t)p->m * p->n * 4;
+  b[2] = (uint64_t)p->m * p->n * 4 / (c->spec[3] ? 2 : 1);   /* gated: half as many columns */
   if (matmul_block(c->id) < 32) b[3] = 0;
   size_is(c, p->m, p->n, k);
   return 2.0 * p->m * p->n * D(k);
@@ -52,14 +52,14 @@ static double cost_matmul(const struct call *c) {
 static double cost_matvec_tile(const struct call *c) {
   P(matvec_tile);
   b[0] = (uint64_t)c->groups[1] * p->k * 4;
-  b[2] = (uint64_t)c->groups[1] * p->n * 4;
+  b[2] = (uint64_t)c->groups[1] * p->n * 4 / (c->spec[3] ? 2 : 1);
   return 2.0 * c->groups[1] * p->n * D(p->k);
 }
 
 static double cost_matmul_tile(const struct call *c) {
   P(matmul_tile);
   b[0] = (uint64_t)p->m * p->k * 4;
-  b[2] = (uint64_t)p->m * p->n * 4;
+  b[2] = (uint64_t)p->m * p->n * 4 / (c->spec[4] ? 2 : 1);
   return 2.0 * p->m * p->n * D(p->k);
 }
 
@@ -271,9 +271,9 @@ static double cost_pair_choose(const struct call *c) {
 }
 
 static bool is_int8(enum kernel_id id) {
-  return id == KERNEL_PROXY_BUILD_I8 || id == KERNEL_TOKEN_APPEND_I8 || id == KERNEL_MAP_PROXY_I8 || id == KERNEL_SCORE_STAT_I8 ||
-         id == KERNEL_SCORE_STAT_I8_MEAN || id == KERNEL_SCORE_STAT_I8_SLOW || id == KERNEL_SCORE_TILE_I8 || id == KERNEL_SCORE_TILE_I8_MEAN ||
-         id == KERNEL_SCORE_TILE_I8_SLOW;
+  return id == KERNEL_PROXY_BUILD_I8 || id == KERNEL_TOKEN_APPEND_I8 || id == KERNEL_MAP_PROXY_I8 || id == KERNEL_TOKEN_MAP_I8 ||
+         id == KERNEL_SCORE_STAT_I8 || id == KERNEL_SCORE_STAT_I8_MEAN || id == KERNEL_SCORE_STAT_I8_SLOW || id == KERNEL_SCORE_TILE_I8 ||
+         id == KERNEL_SCORE_TILE_I8_MEAN || id == KERNEL_SCORE_TILE_I8_SLOW;
 }
 
 static uint64_t proxy_bytes(enum kernel_id id, uint64_t rows, uint32_t rw) { return rows * (rw * 16u + (is_int8(id) ? 2 : 0)); }
@@ -341,17 +341,33 @@ static double cost_query_sum(const struct call *c) {
 
 static double cost_map_proxy(const struct call *c) {
   P(map_proxy);
-  uint64_t hq = p->use_step ? (uint64_t)p->hk * p->g : 0, d = c->spec[2], r = c->spec[3], rows = (uint64_t)p->n * p->hk;
+  uint64_t d = c->spec[2], r = c->spec[3], rows = (uint64_t)p->n * p->hk;
   b[0] = rows * d * 2;
-  b[1] = p->hk * (r * d * 4 * (hq ? 2 : 1) + d * 4);
+  b[1] = p->hk * (r * d + d) * 4;
   b[2] = p->n * d * 4;
-  b[3] = hq * d * 4;
-  b[4] = p->use_step ? 4 : 0;
-  b[5] = proxy_bytes(c->id, rows, p->rw);
-  b[6] = hq * proxy_values(c->id, p->rw) * 4;
-  b[7] = hq * d * 4;
+  b[3] = proxy_bytes(c->id, rows, p->rw);
   size_is(c, rows, d, r);
-  return 2 * D(rows + hq) * D(r) * D(d);
+  return 2 * D(rows) * D(r) * D(d);
+}
+
+static double cost_token_map(const struct call *c) {
+  P(token_map);
+  uint64_t d = c->spec[2], r = c->spec[3], hk = p->hk, hq = hk * p->g, row = d * 4;
+  bool maps = c->spec[4];
+  b[0] = b[6] = (hq + 2 * hk) * row;
+  b[1] = row;
+  b[2] = 8;
+  b[3] = maps ? hk * (2 * r + 1) * row : 0;
+  b[4] = maps ? row : 0;
+  b[5] = hq * row;
+  b[7] = hk * p->share * row;
+  b[8] = hk * row;
+  b[9] = p->again ? 0 : hk * row * 2;   /* read and written */
+  b[10] = maps ? proxy_bytes(c->id, hk, p->rw) : 0;
+  b[11] = maps ? hq * proxy_values(c->id, p->rw) * 4 : 0;
+  b[12] = maps ? hq * row : 0;
+  size_is(c, hk, d, r);
+  return (maps ? 2 * D(hk + hq) * D(r) * D(d) : 0) + 6 * D(hk + hq) * D(d);
 }
 
 static double cost_value_sum(const struct call *c) {

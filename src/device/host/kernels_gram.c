@@ -67,18 +67,18 @@ static double dot(const float *a, const float *b, uint32_t n) {
 
 /* ---- proxies */
 
-struct map { const struct map_proxy_params *p; bool int8; uint32_t neox, d, r; const float *map, *turn; };
+/* Where a page's proxies go, and what makes them. */
+struct map { uint32_t hk, page, page0, rw, rot, neox, d, r; bool int8; const float *map, *turn; uint32_t *px; };
 
-/* The proxy of token t of the page, whose key is given, into rows and scales of the page. */
-static void map_key(const struct map *m, uint32_t *px, uint32_t h, uint32_t t, bool alone, const uint16_t *key) {
-  const struct map_proxy_params *p = m->p;
-  const float *mu = m->map + (size_t)2 * p->hk * m->r * m->d + (size_t)h * m->d;
+/* The proxy of token t of the page, whose key is given.  alone: no other is written to its word of scales. */
+static void map_key(const struct map *m, uint32_t h, uint32_t t, bool alone, const uint16_t *key) {
+  const float *mu = m->map + (size_t)2 * m->hk * m->r * m->d + (size_t)h * m->d;
   float x[512], kh[512], most = 0;
   for (uint32_t i = 0; i < m->d / 2; i++) {
     uint32_t a, b;
     float c, s;
-    pair(m->neox, p->rot, i, &a, &b);
-    turn(m->turn, m->d, p->page0 + t, i, &c, &s);
+    pair(m->neox, m->rot, i, &a, &b);
+    turn(m->turn, m->d, m->page0 + t, i, &c, &s);
     x[a] = half_to_float(key[a]) - (mu[a] * c - mu[b] * s);
     x[b] = half_to_float(key[b]) - (mu[b] * c + mu[a] * s);
   }
@@ -86,41 +86,79 @@ static void map_key(const struct map *m, uint32_t *px, uint32_t h, uint32_t t, b
     kh[i] = (float)dot(m->map + ((size_t)h * m->r + i) * m->d, x, m->d);
     most = fmaxf(most, fabsf(kh[i]));
   }
-  size_t row = (size_t)h * p->page + t;
+  size_t row = (size_t)h * m->page + t;
   if (!m->int8) {
-    uint16_t *out = (uint16_t *)px + row * p->rw * 8;
-    for (uint32_t i = 0; i < p->rw * 8; i++) out[i] = i < m->r ? float_to_half(fminf(fmaxf(kh[i], -65504.0f), 65504.0f)) : 0;
+    uint16_t *out = (uint16_t *)m->px + row * m->rw * 8;
+    for (uint32_t i = 0; i < m->rw * 8; i++) out[i] = i < m->r ? float_to_half(fminf(fmaxf(kh[i], -65504.0f), 65504.0f)) : 0;
     return;
   }
-  uint16_t scale = float_to_half(most / 127.0f), *scales = (uint16_t *)px + (size_t)p->hk * p->page * p->rw * 8;
+  uint16_t scale = float_to_half(most / 127.0f), *scales = (uint16_t *)m->px + (size_t)m->hk * m->page * m->rw * 8;
   float inverse = half_to_float(scale) > 0 ? 1.0f / half_to_float(scale) : 0.0f;
-  int8_t *out = (int8_t *)px + row * p->rw * 16;
-  for (uint32_t i = 0; i < p->rw * 16; i++) out[i] = i < m->r ? (int8_t)fminf(fmaxf(rintf(kh[i] * inverse), -127.0f), 127.0f) : 0;
+  int8_t *out = (int8_t *)m->px + row * m->rw * 16;
+  for (uint32_t i = 0; i < m->rw * 16; i++) out[i] = i < m->r ? (int8_t)fminf(fmaxf(rintf(kh[i] * inverse), -127.0f), 127.0f) : 0;
   scales[row] = scale;
   if (t % 2 == 0 && alone) scales[row + 1] = 0;   /* a word of scales is written whole */
 }
 
 void host_map_proxy(const struct host_call *c) {
   const struct map_proxy_params *p = c->params;
-  struct map m = { p, c->id == KERNEL_MAP_PROXY_I8, c->spec[1], c->spec[2], c->spec[3], c->buf[1], c->buf[2] };
-  uint32_t first = p->use_step ? ((const uint32_t *)c->buf[4])[STEP_POS] - p->page0 : 0;
+  const struct map m = { .hk = p->hk, .page = p->page, .page0 = p->page0, .rw = p->rw, .rot = p->rot, .neox = c->spec[1], .d = c->spec[2],
+                         .r = c->spec[3], .int8 = c->id == KERNEL_MAP_PROXY_I8, .map = c->buf[1], .turn = c->buf[2], .px = c->buf[3] };
   for (uint32_t h = 0; h < p->hk; h++)
     for (uint32_t t = 0; t < p->n; t++)
-      map_key(&m, c->buf[5], h, first + t, t + 1 == p->n, (const uint16_t *)c->buf[0] + ((size_t)t * p->hk + h) * 2 * m.d);
-  uint32_t values = p->rw * (m.int8 ? 16 : 8);
-  for (uint32_t head = 0; head + p->hk < c->groups[1]; head++) {
-    const float *q = (const float *)c->buf[3] + (size_t)head * m.d;
-    const float *mu = m.map + (size_t)2 * p->hk * m.r * m.d + (size_t)(head / p->g) * m.d;
-    float *ab = (float *)c->buf[7] + (size_t)head * m.d;
-    for (uint32_t i = 0, k, l; i < m.d / 2; i++) {
-      pair(m.neox, p->rot, i, &k, &l);
-      ab[i * 2] = (float)(p->scale * ((double)q[k] * mu[k] + (double)q[l] * mu[l]));
-      ab[i * 2 + 1] = (float)(p->scale * ((double)q[l] * mu[k] - (double)q[k] * mu[l]));
-    }
-    for (uint32_t i = 0; i < values; i++) {
-      const float *row = m.map + ((size_t)(p->hk + head / p->g) * m.r + i) * m.d;
-      ((float *)c->buf[6])[(size_t)head * values + i] = i < m.r ? (float)dot(row, q, m.d) * p->scale : 0;
-    }
+      map_key(&m, h, t, t + 1 == p->n, (const uint16_t *)c->buf[0] + ((size_t)t * p->hk + h) * 2 * m.d);
+}
+
+/* ---- the new token of a decode step */
+
+/* P'q and (A, B) of a query head. */
+static void map_query(const struct map *m, uint32_t head, uint32_t g, float scale, const float *q, float *qh, float *ab) {
+  const float *mu = m->map + (size_t)2 * m->hk * m->r * m->d + (size_t)(head / g) * m->d;
+  uint32_t values = m->rw * (m->int8 ? 16 : 8);
+  for (uint32_t i = 0, k, l; i < m->d / 2; i++) {
+    pair(m->neox, m->rot, i, &k, &l);
+    ab[(size_t)head * m->d + i * 2] = (float)(scale * ((double)q[k] * mu[k] + (double)q[l] * mu[l]));
+    ab[(size_t)head * m->d + i * 2 + 1] = (float)(scale * ((double)q[l] * mu[k] - (double)q[k] * mu[l]));
+  }
+  for (uint32_t i = 0; i < values; i++) {
+    const float *row = m->map + ((size_t)(m->hk + head / g) * m->r + i) * m->d;
+    qh[(size_t)head * values + i] = i < m->r ? (float)dot(row, q, m->d) * scale : 0;
+  }
+}
+
+static void rotate_head(const struct map *m, float *y, const float *x, const float *cs) {
+  for (uint32_t i = 0, a, b; i < m->d / 2; i++) {
+    pair(m->neox, m->rot, i, &a, &b);
+    float cosine = cs[2 * i], sine = cs[2 * i + 1];
+    y[a] = x[a] * cosine - x[b] * sine;
+    y[b] = x[b] * cosine + x[a] * sine;
+  }
+}
+
+void host_token_map(const struct host_call *c) {
+  const struct token_map_params *p = c->params;
+  const uint32_t *step = c->buf[2];
+  const struct map m = { .hk = p->hk, .page = p->page, .page0 = p->page0, .rw = p->rw, .rot = p->rot, .neox = c->spec[1], .d = c->spec[2],
+                         .r = c->spec[3], .int8 = c->id == KERNEL_TOKEN_MAP_I8, .map = c->buf[3], .turn = c->buf[4], .px = c->buf[10] };
+  uint32_t d = m.d, nq = p->hk * p->g, heads = nq + 2 * p->hk, t = step[STEP_POS] - p->page0;
+  bool maps = c->spec[4];
+  const float *qkv = c->buf[0];
+  float *q = c->buf[5];
+  memcpy((float *)c->buf[6] + (size_t)p->keep0 * heads * d, qkv, (size_t)heads * d * 4);
+  for (uint32_t head = 0; head < nq; head++) {
+    rotate_head(&m, q + (size_t)head * d, qkv + (size_t)head * d, c->buf[1]);
+    if (maps) map_query(&m, head, p->g, p->scale, q + (size_t)head * d, c->buf[11], c->buf[12]);
+  }
+  for (uint32_t h = 0; h < p->hk; h++) {
+    uint16_t *row = (uint16_t *)c->buf[8] + ((size_t)t * p->hk + h) * 2 * d;
+    float key[512];
+    rotate_head(&m, key, qkv + (size_t)(nq + h) * d, c->buf[1]);
+    for (uint32_t i = 0; i < d; i++) row[i] = float_to_half(key[i]);
+    for (uint32_t i = 0; i < d; i++) row[d + i] = float_to_half(qkv[(size_t)(nq + p->hk + h) * d + i]);
+    for (uint32_t i = 0; i < p->share; i++)
+      memcpy((uint16_t *)c->buf[7] + ((size_t)(h * p->share + i) * p->slots + step[STEP_RING]) * 2 * d, row, (size_t)d * 4);
+    for (uint32_t i = 0; !p->again && i < d; i++) ((float *)c->buf[9])[(size_t)h * d + i] += half_to_float(row[d + i]);
+    if (maps) map_key(&m, h, t, true, row);
   }
 }
 

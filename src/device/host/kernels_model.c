@@ -39,6 +39,7 @@ void host_soft_cap(const struct host_call *c) {
 
 static float silu(float x) { return x / (1.0f + expf(-x)); }
 static float gelu(float x) { return 0.5f * x * (1.0f + tanhf(0.79788456080286536f * (x + 0.044715f * x * x * x))); }
+static float gated(float a, float up, bool is_gelu) { return (is_gelu ? gelu(a) : silu(a)) * up; }
 
 void host_gate_mul(const struct host_call *c) {
   const struct gate_mul_params *p = c->params;
@@ -48,7 +49,7 @@ void host_gate_mul(const struct host_call *c) {
   float *y = c->buf[1];
   for (size_t r = 0; r < rows; r++) {
     const float *gate = gu + r * 2 * ff, *up = gate + ff;
-    for (size_t i = 0; i < ff; i++) y[r * ff + i] = (is_gelu ? gelu(gate[i]) : silu(gate[i])) * up[i];
+    for (size_t i = 0; i < ff; i++) y[r * ff + i] = gated(gate[i], up[i], is_gelu);
   }
 }
 
@@ -218,13 +219,13 @@ static void dequantise(float out[][N_TILE], uint32_t jj, const struct host_call 
   }
 }
 
-/* Rows m0 .. m0+ms-1 of y, columns j0 .. j0+ns-1 of this part. */
-static void matmul_tile(const struct host_call *c, uint32_t m0, uint32_t ms, uint32_t j0, uint32_t ns) {
+/* Rows m0 .. m0+ms-1 of x times rows j0 .. j0+ns-1 of this part: out[i][jj]. */
+static void products(const struct host_call *c, double out[M_TILE][N_TILE], uint32_t m0, uint32_t ms, uint32_t j0, uint32_t ns) {
   const struct matmul_params *p = c->params;
   uint32_t block = block_of(c->id);
   size_t k = (size_t)p->nblk * block;
-  double acc[M_TILE][N_TILE] = { 0 };
   float w[MAX_BLOCK][N_TILE] = { 0 };
+  memset(out, 0, M_TILE * sizeof *out);
   for (uint32_t b = 0; b < p->nblk; b++) {
     for (uint32_t jj = 0; jj < ns; jj++) dequantise(w, jj, c, b, j0 + jj);
     for (uint32_t i = 0; i < ms; i++) {
@@ -232,20 +233,29 @@ static void matmul_tile(const struct host_call *c, uint32_t m0, uint32_t ms, uin
       float part[N_TILE] = { 0 };
       for (uint32_t e = 0; e < block; e++)
         for (uint32_t jj = 0; jj < N_TILE; jj++) part[jj] += x[e] * w[e][jj];
-      for (uint32_t jj = 0; jj < N_TILE; jj++) acc[i][jj] += part[jj];
+      for (uint32_t jj = 0; jj < N_TILE; jj++) out[i][jj] += part[jj];
     }
-  }
-  for (uint32_t i = 0; i < ms; i++) {
-    float *y = (float *)c->buf[2] + (size_t)(m0 + i) * p->ystr + p->y0 + j0;
-    for (uint32_t jj = 0; jj < ns; jj++) y[jj] = (float)acc[i][jj];
   }
 }
 
-void host_matmul(const struct host_call *c) {
+/* gate: 0, or 1 + whether it is GELU (shaders/matmul.k). */
+static void matmul(const struct host_call *c, uint32_t gate) {
   const struct matmul_params *p = c->params;
+  uint32_t cols = gate ? p->n / 2 : p->n;
+  double acc[M_TILE][N_TILE], up[M_TILE][N_TILE];
   for (uint32_t m0 = 0; m0 < p->m; m0 += M_TILE)
-    for (uint32_t j0 = 0; j0 < p->n; j0 += N_TILE) matmul_tile(c, m0, min_u32(p->m - m0, M_TILE), j0, min_u32(p->n - j0, N_TILE));
+    for (uint32_t j0 = 0; j0 < cols; j0 += N_TILE) {
+      uint32_t ms = min_u32(p->m - m0, M_TILE), ns = min_u32(cols - j0, N_TILE);
+      products(c, acc, m0, ms, j0, ns);
+      if (gate) products(c, up, m0, ms, cols + j0, ns);
+      for (uint32_t i = 0; i < ms; i++) {
+        float *y = (float *)c->buf[2] + (size_t)(m0 + i) * p->ystr + p->y0 + j0;
+        for (uint32_t jj = 0; jj < ns; jj++) y[jj] = gate ? gated((float)acc[i][jj], (float)up[i][jj], gate == 2) : (float)acc[i][jj];
+      }
+    }
 }
+
+void host_matmul(const struct host_call *c) { matmul(c, c->spec[3]); }
 
 /* Forms of the matmul for GPUs: the type is a constant of theirs. */
 static enum kernel_id matmul_of_type(uint32_t type) {
@@ -262,7 +272,7 @@ void host_matvec_tile(const struct host_call *c) {
   struct host_call call = *c;
   call.id = matmul_of_type(c->spec[2]);
   call.params = &(struct matmul_params){ .m = c->groups[1], .n = p->n, .nblk = p->k / block_of(call.id), .ystr = p->ystr, .y0 = p->y0 };
-  host_matmul(&call);
+  matmul(&call, c->spec[3]);
 }
 
 void host_matmul_tile(const struct host_call *c) {
@@ -270,7 +280,7 @@ void host_matmul_tile(const struct host_call *c) {
   struct host_call call = *c;
   call.id = matmul_of_type(c->spec[3]);
   call.params = &(struct matmul_params){ .m = p->m, .n = p->n, .nblk = p->k / block_of(call.id), .ystr = p->ystr, .y0 = p->y0 };
-  host_matmul(&call);
+  matmul(&call, c->spec[4]);
 }
 
 void host_dequant(const struct host_call *c) {
