@@ -614,7 +614,7 @@ static void next_list(uint32_t *list, uint32_t count, uint32_t n, const uint32_t
 }
 
 static const struct resident { uint32_t k, wg, lists; } residents[] = {
-  { 1, 64, 2 }, { 5, 64, 3 }, { 32, 64, 1 }, { 33, 64, 2 }, { 256, 64, 3 }, { 2048, 64, 2 }, { 8192, 256, 1 },
+  { 1, 64, 2 }, { 5, 64, 3 }, { 32, 64, 1 }, { 33, 64, 2 }, { 256, 64, 3 }, { 2048, 64, 2 }, { 2048, 256, 2 }, { 100, 128, 2 }, { 8192, 256, 1 },
 };
 enum { N_RESIDENTS = sizeof residents / sizeof *residents };
 

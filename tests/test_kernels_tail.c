@@ -30,13 +30,14 @@ START_TEST(value_sums) {
 END_TEST
 
 START_TEST(mass_goes_to_the_mean) {
-  static const struct { uint32_t lists, share, g, d, n, w, k, tn, wg; } cases[] = {
-    { 3, 1, 3, 64, 1000, 16, 100, 8, 8 }, { 2, 1, 8, 32, 513, 1, 7, 4, 8 }, { 6, 3, 1, 128, 700, 64, 256, 8, 64 }, { 1, 1, 4, 64, 300, 5, 1, 8, 64 },
+  static const struct { uint32_t lists, share, g, d, n, w, k, tn, wg, xs; } cases[] = {
+    { 3, 1, 3, 64, 1000, 16, 100, 8, 8, 1 }, { 2, 1, 8, 32, 513, 1, 7, 4, 8, 5 }, { 6, 3, 1, 128, 700, 64, 256, 8, 64, 2 }, { 1, 1, 4, 64, 300, 5, 1, 8, 64, 1 },
   };
   uint32_t lists = cases[_i].lists, share = cases[_i].share, g = cases[_i].g, d = cases[_i].d, n = cases[_i].n, w = cases[_i].w, k = cases[_i].k;
   uint32_t tn = cases[_i].tn, wg = cases[_i].wg, l = n + w, per = 512, parts = ceil_div(l, per), cap = ceil_div(l, 512) * 512, hq = lists * g;
+  uint32_t xs = cases[_i].xs;   /* shares of x */
   size_t n_ml = (size_t)hq * parts * (2 + wg), ny = (size_t)hq * d, ns = (size_t)lists / share * d;
-  float *ml = test_memory(n_ml, 4), *x = random_floats(ny, -2, 2), *sum = random_floats(ns, -300, 300), *y = test_memory(ny * HARNESS_DEVICES, 4);
+  float *ml = test_memory(n_ml, 4), *x = random_floats(ny * xs, -2, 2), *xml = random_floats((size_t)hq * xs * 2, 0.5f, 4), *sum = random_floats(ns, -300, 300), *y = test_memory(ny * HARNESS_DEVICES, 4);
   uint16_t *s = test_memory((size_t)hq * cap, 2);   /* weights around 1 */
   for (size_t i = 0; i < (size_t)hq * cap; i++) s[i] = (uint16_t)(58 * 512 + random_below(10 * 512));
   uint32_t *list = test_memory((size_t)lists * k, 4), step[STEP_WORDS] = { [STEP_POS] = l - 1, [STEP_LEN] = l, [STEP_CAND] = n, [STEP_CNT] = k };
@@ -61,13 +62,20 @@ START_TEST(mass_goes_to_the_mean) {
     for (uint32_t t = 0; t < l; t++) all += exp(score[t]);
     for (uint32_t j = 0; j < k; j++) held += exp(score[list[head / g * k + j]]);
     for (uint32_t t = n; t < l; t++) held += exp(score[t]);
-    for (uint32_t i = 0; i < d; i++)
-      want[head * d + i] = held / all * x[head * d + i] + (1 - held / all) * sum[head / g / share * d + i] / l;
+    for (uint32_t i = 0; i < d; i++) {
+      double v = 0, z = 0;
+      for (uint32_t j = 0; j < xs; j++) {
+        const float *stat = xml + (head * xs + j) * 2;
+        v += x[(head * xs + j) * d + i] * exp(stat[0]);
+        z += stat[1] * exp(stat[0]);
+      }
+      want[head * d + i] = held / all * (xs > 1 ? v / z : x[head * d + i]) + (1 - held / all) * sum[head / g / share * d + i] / l;
+    }
   }
-  struct tail_mix_params p = { .per = per, .cap = cap, .parts = parts, .kstr = k, .share = share, .d4 = d / 4 };
+  struct tail_mix_params p = { .per = per, .cap = cap, .parts = parts, .kstr = k, .share = share, .d4 = d / 4, .xshares = xs };
   harness_case("lists %u g %u d %u n %u k %u", lists, g, d, n, k);
-  HARNESS_RUN(KERNEL_TAIL_MIX, SPEC(16, g, tn, wg), GROUPS(lists, 1, 1), &p, IN(ml, n_ml * 4), IN(s, (size_t)hq * cap * 2),
-              IN(list, (size_t)lists * k * 4), IN(x, ny * 4), IN(sum, ns * 4), IN(step, sizeof step), OUT(ARG_NMSE, ny * 4, 1e-10, y));
+  HARNESS_RUN(KERNEL_TAIL_MIX, SPEC(16, g, tn, wg), GROUPS(hq, 1, 1), &p, IN(ml, n_ml * 4), IN(s, (size_t)hq * cap * 2),
+              IN(list, (size_t)lists * k * 4), IN(x, ny * xs * 4), IN(xml, (size_t)hq * xs * 8), IN(sum, ns * 4), IN(step, sizeof step), OUT(ARG_NMSE, ny * 4, 1e-10, y));
   nmse_check(y, want, ny, 1e-10, "mixed rows");
 }
 END_TEST

@@ -237,8 +237,13 @@ void attn_decode_rows(struct attn_core *c, const struct attn_decode *a, const st
   if (shares > 1) decode_merge(c, shares, y);
 }
 
-void attn_decode_active(struct attn_core *c, const struct attn_decode *a, struct view act, uint32_t n, uint32_t max_rows, struct view y) {
+uint32_t attn_decode_shares(struct attn_core *c, const struct attn_decode *a, struct view act, uint32_t n, uint32_t max_rows, struct view y) {
   uint32_t per = share_rows(c, max_rows), shares = ceil_div(n, per);
   decode_range(c, a, act, (struct range){ STEP_ROWS, 0, max_rows, n, 0, 0 }, ceil_div(max_rows, 4) * 4, per, shares, 0, y);
+  return shares;
+}
+
+void attn_decode_active(struct attn_core *c, const struct attn_decode *a, struct view act, uint32_t n, uint32_t max_rows, struct view y) {
+  uint32_t shares = attn_decode_shares(c, a, act, n, max_rows, y);
   if (shares > 1) decode_merge(c, shares, y);
 }

@@ -63,5 +63,8 @@ enum lrqk_status attn_decode_init(struct attn_decode *a, struct attn_core *c, ui
 void attn_decode_rows(struct attn_core *c, const struct attn_decode *a, const struct kv_rows *rows, uint32_t window, uint32_t l, struct view y);
 /* ... over the first n rows of each set of act, n being also at step[STEP_ROWS]; max_rows bounds it. */
 void attn_decode_active(struct attn_core *c, const struct attn_decode *a, struct view act, uint32_t n, uint32_t max_rows, struct view y);
+/* The same without the last step: in shares, whose number it returns.  One: y is the result; more: parts are in core->o [Hq][shares][d] and
+ * core->ml, and y is untouched. */
+uint32_t attn_decode_shares(struct attn_core *c, const struct attn_decode *a, struct view act, uint32_t n, uint32_t max_rows, struct view y);
 
 #endif

@@ -399,8 +399,12 @@ static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, st
     if (later) add_token(f, ly, false);
     uint32_t rows = (l < w ? l : w) + f->count, most = f->actives.slots < c->n_ctx ? f->actives.slots : c->n_ctx;
     bool tail = a->opt.tail && f->candidates > f->actives.k;
-    attn_decode_active(c, &f->some, ly->active.rows, rows, most, tail ? f->attended : y);
-    if (tail) selector_tail(&f->selector, ly->active.list[f->now], f->attended, ly->values, y);
+    if (tail) {
+      uint32_t shares = attn_decode_shares(c, &f->some, ly->active.rows, rows, most, f->attended);
+      selector_tail(&f->selector, ly->active.list[f->now], shares > 1 ? c->o : f->attended, shares, ly->values, y);
+    } else {
+      attn_decode_active(c, &f->some, ly->active.rows, rows, most, y);
+    }
   }
   if (layer != f->last) return;
   f->proxied = needs_proxies(f, l);

@@ -23,7 +23,7 @@ static enum lrqk_status get_kernels(struct selector *s, const struct lrqk_cache_
   if (o->proxy == LRQK_PROXY_GRAM && sc.mean != LRQK_MEAN_KEY_OFF) TRY(score_kernel(&s->stat_mean, d, &sc));
   TRY(kernel_get(&s->keys, d, KERNEL_SEL_KEYS, SPEC(wg, s->heads, tn, max, 0)));
   TRY(kernel_get(&s->keys_count, d, KERNEL_SEL_KEYS, SPEC(wg, s->heads, tn, max, 1)));
-  TRY(kernel_get(&s->mix, d, KERNEL_TAIL_MIX, SPEC(16, s->heads, tn, wg)));
+  TRY(kernel_get(&s->mix, d, KERNEL_TAIL_MIX, SPEC(cpu ? 16 : 128, s->heads, tn, wg)));
   TRY(kernel_get(&s->count, d, KERNEL_SEL_COUNT, SPEC(wg, 15)));
   TRY(kernel_get(&s->count_last, d, KERNEL_SEL_COUNT, SPEC(wg, 17)));
   TRY(kernel_get(&s->emit, d, KERNEL_SEL_EMIT, SPEC(wg, nb)));
@@ -119,7 +119,8 @@ void selector_run(struct selector *s, const struct proxy *p, const struct proxy_
   }
 }
 
-void selector_tail(struct selector *s, struct view list, struct view x, struct view value_sum, struct view y) {
-  struct tail_mix_params p = { .per = s->per, .cap = s->cap, .parts = s->parts, .kstr = s->list_stride, .share = s->share, .d4 = s->core->d / 4 };
-  DISPATCH(s->core->dev, s->mix, s->lists, 1, 1, &p, s->ml, s->weights, list, x, value_sum, s->core->step, y);
+void selector_tail(struct selector *s, struct view list, struct view x, uint32_t shares, struct view value_sum, struct view y) {
+  struct tail_mix_params p = { .per = s->per, .cap = s->cap, .parts = s->parts, .kstr = s->list_stride, .share = s->share, .d4 = s->core->d / 4,
+                               .xshares = shares };
+  DISPATCH(s->core->dev, s->mix, s->lists * s->heads, 1, 1, &p, s->ml, s->weights, list, x, s->core->ml, value_sum, s->core->step, y);
 }

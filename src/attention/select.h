@@ -31,8 +31,8 @@ void selector_destroy(struct selector *s);
  * The first n tokens are candidates (n at step[STEP_CAND] too): list [lists][list_stride] = the min(k, n) chosen ones. */
 void selector_run(struct selector *s, const struct proxy *p, const struct proxy_shape *shape, const struct view *mean, uint32_t n,
                   struct view list);
-/* After attention over the chosen and the lite tokens (x [Hq*d]): y [Hq*d] gives the mass of all others to the mean value
- * row, value_sum [hk][d] / l.  Only after selector_run with more than k candidates. */
-void selector_tail(struct selector *s, struct view list, struct view x, struct view value_sum, struct view y);
+/* After attention over the chosen and the lite tokens (attn_decode_shares: x [Hq][shares][d] and core->ml): y [Hq*d] gives the mass
+ * of all others to the mean value row, value_sum [hk][d] / l.  Only after selector_run with more than k candidates. */
+void selector_tail(struct selector *s, struct view list, struct view x, uint32_t shares, struct view value_sum, struct view y);
 
 #endif

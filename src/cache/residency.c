@@ -5,9 +5,12 @@
 #include "base/mem.h"
 #include "base/num.h"
 
+enum { LANES_GPU = 256 };   /* of residency: 8 entries each of a list of 2048 */
+
 enum lrqk_status active_shape_init(struct active_shape *s, struct device *dev, struct view step, struct pool *scratch, uint32_t hk, uint32_t d,
                                    uint32_t lists, uint32_t w, uint32_t k) {
   uint32_t words = ceil_div(k, 32), lanes = words < 64 ? 64 : ceil_div(words, 64) * 64;
+  if (!dev->caps.cpu && lanes < LANES_GPU) lanes = min_u32(LANES_GPU, dev->caps.info.max_workgroup);
   *s = (struct active_shape){ .dev = dev, .step = step, .hk = hk, .d4 = d / 4, .lists = lists, .share = lists / hk, .w = w, .k = k, .slots = w + k,
                               .stride = words * 32 };
   TRY(kernel_get(&s->residency, dev, KERNEL_RESIDENCY, SPEC(lanes, words)));

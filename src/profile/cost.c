@@ -500,13 +500,15 @@ static double cost_gather(const struct call *c) {
 
 static double cost_tail_mix(const struct call *c) {
   P(tail_mix);
-  uint64_t lists = c->groups[0], heads = lists * c->spec[1], cnt = step_word(c, STEP_CNT);
+  uint64_t heads = c->groups[0], lists = heads / c->spec[1], cnt = step_word(c, STEP_CNT);
   b[0] = heads * p->parts * (2 + c->spec[3]) * 4;
   b[1] = heads * cnt * 2;
   b[2] = lists * cnt * 4;
-  b[3] = b[6] = heads * p->d4 * 16;
-  b[4] = ceil_div(lists, p->share) * p->d4 * 16;
-  b[5] = 8;
+  b[3] = heads * p->xshares * p->d4 * 16;
+  b[4] = heads * p->xshares * 8;
+  b[5] = ceil_div(lists, p->share) * p->d4 * 16;
+  b[6] = 8;
+  b[7] = heads * p->d4 * 16;
   size_is(c, heads, cnt, p->d4 * 4);
   return D(heads) * D(cnt) * 3;
 }

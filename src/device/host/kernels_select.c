@@ -414,17 +414,24 @@ static double stored_share(const struct tail_mix_params *p, const struct host_ca
 
 void host_tail_mix(const struct host_call *c) {
   const struct tail_mix_params *p = c->params;
-  const uint32_t *step = c->buf[5];
-  uint32_t g = c->spec[1], d = p->d4 * 4;
-  for (uint32_t head = 0; head < c->groups[0] * g; head++) {
+  const uint32_t *step = c->buf[6];
+  uint32_t g = c->spec[1], d = p->d4 * 4, shares = p->xshares;
+  for (uint32_t head = 0; head < c->groups[0]; head++) {
     const uint32_t *list = (const uint32_t *)c->buf[2] + (size_t)(head / g) * p->kstr;
-    const float *ml = (const float *)c->buf[0] + (size_t)head * p->parts * (2 + c->spec[3]), *x = (const float *)c->buf[3] + (size_t)head * d;
-    const float *sum = (const float *)c->buf[4] + (size_t)(head / g / p->share) * d;
-    float lse = log_sum(ml, p->parts, c->spec[3]), *y = (float *)c->buf[6] + (size_t)head * d;
-    double held = 0;
+    const float *ml = (const float *)c->buf[0] + (size_t)head * p->parts * (2 + c->spec[3]), *x = (const float *)c->buf[3] + (size_t)head * shares * d;
+    const float *xml = (const float *)c->buf[4] + (size_t)head * shares * 2, *sum = (const float *)c->buf[5] + (size_t)(head / g / p->share) * d;
+    float lse = log_sum(ml, p->parts, c->spec[3]), *y = (float *)c->buf[7] + (size_t)head * d, most = -1e30f;
+    double held = 0, all = 0;
     for (uint32_t j = 0; j < step[STEP_CNT]; j++) held += stored_share(p, c, ml, lse, head, list[j]);
     for (uint32_t t = step[STEP_CAND]; t < step[STEP_LEN]; t++) held += stored_share(p, c, ml, lse, head, t);
     float a = held < 1 ? (float)held : 1;
-    for (uint32_t i = 0; i < d; i++) y[i] = x[i] * a + sum[i] * (1.0f / (float)step[STEP_LEN]) * (1 - a);
+    for (uint32_t j = 0; j < shares; j++) most = fmaxf(most, xml[2 * j]);
+    for (uint32_t j = 0; j < shares; j++) all += xml[2 * j + 1] * exp((double)xml[2 * j] - most);
+    for (uint32_t i = 0; i < d; i++) {
+      double v = 0;
+      for (uint32_t j = 0; j < shares; j++) v += x[(size_t)j * d + i] * exp((double)xml[2 * j] - most);
+      if (shares > 1) v = all > 0 ? v / all : 0;
+      y[i] = (float)v * a + sum[i] * (1.0f / (float)step[STEP_LEN]) * (1 - a);
+    }
   }
 }
