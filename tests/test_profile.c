@@ -506,6 +506,56 @@ START_TEST(overlapping_kernels) {
 }
 END_TEST
 
+static void read_text(const char *name, char *out, size_t cap) {
+  FILE *f = fopen(name, "rb");
+  ck_assert_ptr_nonnull(f);
+  size_t n = fread(out, 1, cap - 1, f);
+  out[n] = 0;
+  fclose(f);
+  unlink(name);
+}
+
+/* Means over the calls that were counted; what was not read is absent. */
+START_TEST(hardware_counters) {
+  char file[4][80], text[4000];
+  static const char *const form[] = { "json", "csv", "table", "trace" };
+  for (int i = 0; i < 4; i++) snprintf(file[i], sizeof file[i], "%s.%s", path, form[i]);
+  counted_sample(file[0], file[1], file[2], file[3]);
+  json_t *root = load(file[0]), *trace = load(file[3]), *list = json_object_get(root, "counters"), *kernels = json_object_get(root, "kernels");
+  ck_assert_uint_eq(json_array_size(list), 3);
+  const json_t *first = json_array_get(list, 1), *a = json_array_get(kernels, 0), *b = json_array_get(kernels, 1);
+  ck_assert_str_eq(string(first, "name"), "Waves, all");
+  ck_assert_str_eq(string(first, "description"), "a \"wave\" each");
+  ck_assert(!strcmp(string(first, "category"), "Core") && !strcmp(string(first, "scope"), "command") && !strcmp(string(first, "storage"), "uint64"));
+  ck_assert(!strcmp(string(a, "name"), "a") && !strcmp(string(b, "name"), "b"));
+  const json_t *of_a = json_object_get(a, "counters"), *of_b = json_object_get(b, "counters");
+  ck_assert_uint_eq(json_object_size(of_a), 2);
+  ck_assert_uint_eq(json_object_size(of_b), 1);
+  ck_assert_double_eq(number(json_object_get(of_a, "L2 hits"), "mean"), 90);
+  ck_assert_double_eq(number(json_object_get(of_a, "L2 hits"), "calls"), 1);
+  ck_assert_double_eq(number(json_object_get(of_a, "Waves, all"), "mean"), 1500.5);
+  ck_assert_double_eq(number(json_object_get(of_a, "Waves, all"), "calls"), 2);
+  ck_assert_double_eq(number(json_object_get(of_b, "L2 hits"), "mean"), 50.5);
+  of_a = json_object_get(json_array_get(json_object_get(root, "stages"), 0), "counters");
+  ck_assert_double_eq(number(json_object_get(of_a, "L2 hits"), "mean"), 70.25);
+  const json_t *args = json_object_get(slice_named(json_object_get(trace, "traceEvents"), "b"), "args");
+  ck_assert_double_eq(number(json_object_get(args, "counters"), "L2 hits"), 50.5);
+  ck_assert_uint_eq(json_object_size(json_object_get(args, "counters")), 1);
+  read_text(file[1], text, sizeof text);
+  ck_assert_ptr_nonnull(strstr(text, ",bound,\"L2 hits [%]\",\"Waves, all\",\"Power [W]\"\n"));
+  ck_assert_ptr_nonnull(strstr(text, ",launch,90,1500.5,\n"));
+  ck_assert_ptr_nonnull(strstr(text, ",launch,50.5,,\n"));
+  read_text(file[2], text, sizeof text);
+  ck_assert_ptr_nonnull(strstr(text, "hardware counters, mean of a call\ndecode  ffn  a\n  L2 hits "));
+  ck_assert_ptr_nonnull(strstr(text, "1500.5        of 2 calls\ndecode  ffn  b\n"));
+  ck_assert_ptr_null(strstr(text, "Power"));
+  json_decref(root);
+  json_decref(trace);
+  unlink(file[0]);
+  unlink(file[3]);
+}
+END_TEST
+
 int main(void) {
   snprintf(path, sizeof path, "test_profile_%d.gguf", (int)getpid());
   Suite *suite = suite_create("profile");
@@ -524,6 +574,7 @@ int main(void) {
   tcase_add_test(t, needs_timing);
   tcase_add_loop_test(t, files_keep_the_rules, 0, n);
   tcase_add_test(t, overlapping_kernels);
+  tcase_add_test(t, hardware_counters);
   suite_add_tcase(suite, t);
   return suite_run(suite, CK_FORK_GETENV);
 }

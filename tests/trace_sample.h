@@ -1,10 +1,13 @@
-/* trace_sample.h - a trace of commands that overlap, which no driver here gives.  For test_profile.c, which cannot include
- * tools/cli/profile.h beside jansson. */
+/* trace_sample.h - what no driver here gives: a trace of commands that overlap, and a profile with hardware counters.  For
+ * test_profile.c, which cannot include tools/cli/profile.h beside jansson. */
 #ifndef TRACE_SAMPLE_H
 #define TRACE_SAMPLE_H
 
 enum { SAMPLE_KERNELS = 8, SAMPLE_LANES = 3, SAMPLE_LAYERS = 2, SAMPLE_STAGES = 4 };
 
 void trace_sample(const char *path);
+
+/* Kernels a, b, a of one token; "L2 hits" is read for the first a and for b, "Waves, all" for both a, "Power" never. */
+void counted_sample(const char *json, const char *csv, const char *table, const char *trace);
 
 #endif

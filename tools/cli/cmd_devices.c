@@ -94,6 +94,7 @@ static void as_json(struct text *t, const struct lrqk_device_info *d) {
   json_bool(t, d->calibrated);
   json_key(t, "kernel_statistics");
   json_bool(t, d->statistics);
+  json_field_uint(t, "hardware_counters", d->counters);
   json_close(t, '}');
 }
 
@@ -116,6 +117,8 @@ static void as_text(struct text *t, const struct lrqk_device_info *d, bool verbo
   if (d->timestamp_period_ns > 0) text_printf(t, "     timestamps      every %g ns%s\n", d->timestamp_period_ns, d->calibrated ? ", on a clock that the driver compares with the host's" : "");
   else text_printf(t, "     timestamps      none\n");
   text_printf(t, "     of kernels      %s\n", d->statistics ? "the driver tells registers, memory and the like (profile --json)" : "the driver tells nothing");
+  if (d->counters) text_printf(t, "     counters        %u of the hardware (profile --counters)\n", d->counters);
+  else text_printf(t, "     counters        none of the hardware\n");
   for (uint32_t i = 0; i < d->n_forms; i++) form_text(t, &d->forms[i]);
 }
 

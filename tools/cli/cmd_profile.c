@@ -176,7 +176,7 @@ static void free_tables(struct profile_tables *t) {
 
 static int make_tables(struct profiler *p, struct profile_tables *t, bool by_layer, bool by_head) {
   const struct lrqk_ceilings *c = &p->head.ceilings;
-  *t = (struct profile_tables){.heads = &p->heads, .quality = &p->quality, .by_layer = by_layer, .by_head = by_head,
+  *t = (struct profile_tables){.heads = &p->heads, .quality = &p->quality, .by_layer = by_layer, .by_head = by_head, .kind = p->log.kind, .n_kinds = p->log.n_kinds,
                                .figures = p->o->json || p->u->verbose ? &p->figures : NULL};
   if (profile_rows(&t->kernels, &p->log, c, by_layer ? PER_LAYER : PER_KERNEL) && profile_rows(&t->stages, &p->log, c, PER_STAGE) &&
       profile_rows(&t->phases, &p->log, c, PER_PHASE)) return 0;
@@ -227,6 +227,12 @@ static int tokens(struct profiler *p) {
   return code;
 }
 
+/* Counters of command buffers say nothing of a kernel. */
+static void for_submits_only(const struct profiler *p) {
+  for (uint32_t k = 0; k < p->log.n_kinds; k++)
+    if (!strcmp(p->log.kind[k]->scope, "submit")) ui_info(p->u, "counter \"%s\" counts whole submits only: it is read with --whole", p->log.kind[k]->name);
+}
+
 static int prepare(struct profiler *p) {
   const struct options *o = p->o;
   if (o->json + o->csv + o->folded > 1) return ui_fail(p->u, LRQK_USAGE, "--json, --csv and --folded: one form at a time");
@@ -237,7 +243,7 @@ static int prepare(struct profiler *p) {
   if (!code) code = tokens(p);
   if (code) return code;
   struct lrqk_engine_options opt = {.capture = rgp ? LRQK_CAPTURE_RGP : labels ? LRQK_CAPTURE_LABELS : LRQK_CAPTURE_AUTO, .device = o->device,
-                                    .form = o->form, .progress = ui_progress, .progress_ud = p->u, .timing = true, .vram = (uint64_t)o->vram};
+                                    .counters = o->counters, .form = o->form, .progress = ui_progress, .progress_ud = p->u, .timing = true, .vram = (uint64_t)o->vram};
   code = (int)lrqk_engine_open(&p->w.engine, p->w.model, &opt);
   ui_clear(p->u);
   if (!code) code = (int)lrqk_engine_ceilings(p->w.engine, &p->head.ceilings);
@@ -245,6 +251,8 @@ static int prepare(struct profiler *p) {
   if (!code) code = profile_heads_open(&p->heads, p->u, &p->w.info, (uint64_t)(o->prefill + o->decode), &p->cache);
   if (!code) code = profile_quality_open(&p->quality, p->u, &p->w.info);
   if (code) return code;
+  lrqk_engine_counters(p->w.engine, profile_log_kind, &p->log);
+  if (!o->whole) for_submits_only(p);
   p->ms = calloc((size_t)o->decode, sizeof *p->ms);
   p->kind = calloc((size_t)o->decode, sizeof *p->kind);
   if (!p->ms || !p->kind) return ui_fail(p->u, LRQK_MEMORY, "out of memory for the times of %lld tokens", (long long)o->decode);

@@ -93,6 +93,8 @@ static const struct option {
   {"html", NULL, NULL, STRING, AT(html), 0, 0, "FILE", NULL, "write a page for a browser: timeline, bars, roofline, hits of every head; needs no network", CMD_PROFILE},
   {"capture", NULL, NULL, STRING, AT(capture), 0, 0, "NAME", NULL,
    "Vulkan: labels (of calls, layers, stages and kernels, for RenderDoc or Nsight) or rgp\n(every token a frame of the Radeon GPU Profiler too)", CMD_PROFILE},
+  {"counters", NULL, NULL, STRING, AT(counters), 0, 0, "LIST", NULL,
+   "hardware counters to read as well: names or categories of the driver, or all, where it\nhas VK_KHR_performance_query (devices -v says how many)", CMD_PROFILE},
   {"csv", NULL, NULL, FLAG, AT(csv), 0, 0, NULL, NULL, "the table as CSV", CMD_PROFILE},
   {"folded", NULL, NULL, FLAG, AT(folded), 0, 0, NULL, NULL, "microseconds of each phase;stage;kernel, as flame graphs are made from", CMD_PROFILE},
   {"threshold", NULL, NULL, REAL, AT(threshold), 0, 1e6, "PCT", "10", "exit 8 if something is slower by more than this, in percent, and its spread", CMD_DIFF},

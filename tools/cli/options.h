@@ -33,7 +33,7 @@ struct options {
   const struct command *command;
   bool help;
   const char *model, *session, *prompt, *file, *system, *chat_template, *tokens, *policies, *device, *task, *length, *out, *gen, *depth, *fill;
-  const char *output, *trace, *html, *capture, *kernels, *before, *after;
+  const char *output, *trace, *html, *capture, *counters, *kernels, *before, *after;
   const char *form;
   bool measure, no_history;
   int64_t predict, ctx, top_k, repeat_last, seed, top, chunks, prefill, decode, samples, depths, reps, layers, every, quality, vram;

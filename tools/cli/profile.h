@@ -13,15 +13,21 @@ struct profile_counter { uint64_t at_ns, kv_bytes, bus_bytes; double hit_rate; }
 struct profile_log {
   struct lrqk_profile_event *event;
   size_t n, cap;
+  const struct lrqk_counter **kind;   /* [n_kinds] hardware counters that are read; the values of an event are the log's */
+  uint32_t n_kinds;
   struct profile_counter *counter;
   size_t n_counters, cap_counters;
   bool failed;                   /* out of memory: events are missing */
 };
 void profile_log_add(void *log, const struct lrqk_profile_event *e);   /* an lrqk_profile_fn */
 void profile_log_free(struct profile_log *l);
+void profile_log_kind(void *log, const struct lrqk_counter *c);        /* for lrqk_engine_counters, before events come */
 
 /* What a row sums: the calls of a kernel in one stage and phase, those in one layer too, all of a stage, all of a phase. */
 enum profile_level { PER_KERNEL, PER_LAYER, PER_STAGE, PER_PHASE };
+
+/* A hardware counter over the calls of a row during which it was read. */
+struct profile_counted { double sum; size_t n; };
 
 struct profile_row {
   enum lrqk_phase phase;
@@ -35,6 +41,7 @@ struct profile_row {
   size_t units;
   int64_t unit;                       /* the token or layer of the last one; while summing */
   double device_bytes, bus_bytes, flops;
+  struct profile_counted *counted;    /* [n_kinds of the log]; NULL: there are none */
   double share, gb_per_s, gflop_per_s, ceiling;   /* of the phase's time; ceiling: the time that the bound allows, of the time taken */
 };
 
@@ -104,6 +111,18 @@ void profile_figure_add(void *figures, const struct lrqk_kernel_figure *f);   /*
 void profile_figures_table(struct text *t, const struct profile_figures *l);
 void profile_figures_json(struct text *t, const struct profile_figures *l);   /* a field of an object, or nothing */
 
+struct profile_tables;
+/* Hardware counters (profile_counted.c): what a row counted, as a mean of a call. */
+int profile_kind_of(const struct profile_log *l, const struct lrqk_counter *c);   /* its place in the log's list */
+void profile_counted_add(struct profile_row *r, const struct profile_log *l, const struct lrqk_profile_event *e);
+void profile_counted_table(struct text *t, const struct profile_tables *p);
+void profile_counted_csv_head(struct text *t, const struct profile_tables *p);
+void profile_counted_csv(struct text *t, const struct profile_row *r, const struct profile_tables *p);
+void profile_counted_kinds_json(struct text *t, const struct profile_tables *p);   /* a field of an object, or nothing, as the next two */
+void profile_counted_json(struct text *t, const struct profile_row *r, const struct profile_tables *p);
+void profile_counted_event_json(struct text *t, const struct lrqk_profile_event *e);
+void profile_counted_event_list(struct text *t, const struct profile_log *l, const struct lrqk_profile_event *e);   /* [place in the list, value, ...] */
+
 struct profile_rows { struct profile_row *row; size_t n; };   /* longest first within a phase */
 
 /* What is shown of a profile; kernels are by layer where by_layer says so. */
@@ -112,6 +131,8 @@ struct profile_tables {
   const struct profile_heads *heads;
   const struct profile_quality *quality;
   const struct profile_figures *figures;   /* NULL: not shown */
+  const struct lrqk_counter *const *kind;  /* [n_kinds] hardware counters */
+  uint32_t n_kinds;
   bool by_layer, by_head;   /* by_head: the heads too */
 };
 

@@ -40,8 +40,8 @@ static void microseconds(struct text *t, uint64_t ns) {
 
 struct sums { uint64_t begin, end, device, bus, n; double flops; };
 
-/* [name, stage, layer, begin, duration, groups, workgroup, device bytes, bus bytes, flops]; name: how many where they are several */
-static void slice(struct text *t, const struct lrqk_profile_event *e, const struct sums *s, uint64_t zero) {
+/* [name, stage, layer, begin, duration, groups, workgroup, device bytes, bus bytes, flops, counters]; name: how many where they are several */
+static void slice(struct text *t, const struct profile_log *l, const struct lrqk_profile_event *e, const struct sums *s, uint64_t zero) {
   json_open(t, '[');
   if (s->n > 1) json_uint(t, s->n);
   else json_string(t, e->name);
@@ -54,6 +54,7 @@ static void slice(struct text *t, const struct lrqk_profile_event *e, const stru
   json_uint(t, s->device);
   json_uint(t, s->bus);
   json_num(t, s->flops);
+  if (s->n == 1 && e->n_counters) profile_counted_event_list(t, l, e);
   json_close(t, ']');
 }
 
@@ -76,7 +77,7 @@ static void host_slices(struct text *t, const struct lrqk_profile_event *e, size
 }
 
 /* The n events of one call. */
-static void call(struct text *t, const struct lrqk_profile_event *e, size_t n) {
+static void call(struct text *t, const struct profile_log *l, const struct lrqk_profile_event *e, size_t n) {
   uint64_t zero = UINT64_MAX;
   for (size_t i = 0; i < n; i++)
     if (e[i].begin_ns < zero) zero = e[i].begin_ns;
@@ -97,7 +98,7 @@ static void call(struct text *t, const struct lrqk_profile_event *e, size_t n) {
       s.bus += e[i].bus_bytes;
       s.flops += e[i].flops;
     }
-    slice(t, first, &s, zero);
+    slice(t, l, first, &s, zero);
   }
   json_close(t, ']');
   json_close(t, '}');
@@ -121,7 +122,7 @@ static void data(struct text *t, const struct profile_head *h, const struct prof
   json_open(t, '[');
   for (size_t i = 0, n; i < l->n; i += n) {
     for (n = 1; i + n < l->n && l->event[i + n].phase == l->event[i].phase && l->event[i + n].token == l->event[i].token;) n++;
-    call(t, &l->event[i], n);
+    call(t, l, &l->event[i], n);
   }
   json_close(t, ']');
   json_close(t, '}');

@@ -15,10 +15,20 @@ void profile_log_add(void *log, const struct lrqk_profile_event *e) {
     l->event = more;
     l->cap = cap;
   }
-  l->event[l->n++] = *e;
+  struct lrqk_profile_event *kept = &l->event[l->n++];
+  *kept = *e;
+  if (!e->n_counters) return;
+  struct lrqk_counter_value *values = malloc(e->n_counters * sizeof *values);   /* those of the event are valid now only */
+  if (values) memcpy(values, e->counters, e->n_counters * sizeof *values);
+  else l->failed = true;
+  kept->counters = values;
+  kept->n_counters = values ? e->n_counters : 0;
 }
 
 void profile_log_free(struct profile_log *l) {
+  for (size_t i = 0; i < l->n; i++)
+    if (l->event[i].n_counters) free((void *)l->event[i].counters);
+  free(l->kind);
   free(l->event);
   free(l->counter);
   *l = (struct profile_log){0};
@@ -89,13 +99,16 @@ bool profile_rows(struct profile_rows *out, const struct profile_log *l, const s
     struct profile_row *r = &out->row[i];
     r->us = malloc(r->calls * sizeof *r->us);
     r->unit_ms = malloc(r->calls * sizeof *r->unit_ms);
-    ok = r->us && r->unit_ms;
+    if (l->n_kinds) r->counted = calloc(l->n_kinds, sizeof *r->counted);
+    ok = r->us && r->unit_ms && (r->counted || !l->n_kinds);
     r->calls = 0;
   }
   for (size_t i = 0; ok && i < l->n; i++) {
     const struct lrqk_profile_event *e = &l->event[i];
     if (e->host) continue;
-    add_call(row_of(out, e, level), e);
+    struct profile_row *r = row_of(out, e, level);
+    add_call(r, e);
+    profile_counted_add(r, l, e);
     phase_us[e->phase] += (double)(e->end_ns - e->begin_ns) / 1e3;
   }
   if (!ok) {
@@ -114,6 +127,7 @@ void profile_rows_free(struct profile_rows *rows) {
   for (size_t i = 0; i < rows->n; i++) {
     free(rows->row[i].us);
     free(rows->row[i].unit_ms);
+    free(rows->row[i].counted);
   }
   free(rows->row);
   *rows = (struct profile_rows){0};
@@ -159,6 +173,7 @@ void profile_table(struct text *t, const struct profile_head *h, const struct pr
                 h->off_us > 0 ? " and is taken off the slice" : "", h->own_ms, h->run_ms, 100 * h->own_ms / h->run_ms);
   text_printf(t, "clocks of device and host agree within %.3f us, as %s\n", (double)h->clock_error_ns / 1e3,
               h->device.calibrated ? "the driver says" : "submits and waits show");
+  profile_counted_table(t, p);
   if (p->by_head) profile_heads_table(t, p->heads, h->decode);
   profile_quality_table(t, p->quality, p->by_head ? SIZE_MAX : 20);
   if (p->figures) profile_figures_table(t, p->figures);
@@ -167,17 +182,21 @@ void profile_table(struct text *t, const struct profile_head *h, const struct pr
 void profile_csv(struct text *t, const struct profile_tables *p) {
   const struct profile_rows *rows = &p->kernels;
   bool by_layer = p->by_layer;
-  text_printf(t, "phase,stage,name,%scalls,total_ms,mean_us,p50_us,p95_us,share,gb_per_s,gflop_per_s,ceiling,bound\n", by_layer ? "layer," : "");
+  text_printf(t, "phase,stage,name,%scalls,total_ms,mean_us,p50_us,p95_us,share,gb_per_s,gflop_per_s,ceiling,bound", by_layer ? "layer," : "");
+  profile_counted_csv_head(t, p);
+  text_add(t, "\n", 1);
   for (size_t i = 0; i < rows->n; i++) {
     const struct profile_row *r = &rows->row[i];
     text_printf(t, "%s,%s,%s,", profile_phase(r->phase), r->stage, r->name);
     if (by_layer) text_printf(t, "%d,", (int)r->layer);
-    text_printf(t, "%zu,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%s\n", r->calls, r->total_us / 1e3, r->total_us / (double)r->calls, r->p50_us,
+    text_printf(t, "%zu,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%.6g,%s", r->calls, r->total_us / 1e3, r->total_us / (double)r->calls, r->p50_us,
                 r->p95_us, r->share, r->gb_per_s, r->gflop_per_s, r->ceiling, r->bound);
+    profile_counted_csv(t, r, p);
+    text_add(t, "\n", 1);
   }
 }
 
-static void json_row(struct text *t, const struct profile_row *r, bool by_layer) {
+static void json_row(struct text *t, const struct profile_row *r, const struct profile_tables *p, bool by_layer) {
   json_open(t, '{');
   if (*r->name) json_field_string(t, "name", r->name);
   if (*r->stage) json_field_string(t, "stage", r->stage);
@@ -200,13 +219,14 @@ static void json_row(struct text *t, const struct profile_row *r, bool by_layer)
   json_field_num(t, "device_bytes", r->device_bytes);
   json_field_num(t, "bus_bytes", r->bus_bytes);
   json_field_num(t, "flops", r->flops);
+  profile_counted_json(t, r, p);
   json_close(t, '}');
 }
 
-static void json_rows(struct text *t, const char *key, const struct profile_rows *rows, bool by_layer) {
+static void json_rows(struct text *t, const char *key, const struct profile_rows *rows, const struct profile_tables *p, bool by_layer) {
   json_key(t, key);
   json_open(t, '[');
-  for (size_t i = 0; i < rows->n; i++) json_row(t, &rows->row[i], by_layer);
+  for (size_t i = 0; i < rows->n; i++) json_row(t, &rows->row[i], p, by_layer);
   json_close(t, ']');
 }
 
@@ -245,9 +265,10 @@ void profile_json(struct text *t, const struct profile_head *h, const struct pro
   for (size_t i = 0; i < h->n_token_ms; i++) json_num(t, h->token_ms[i]);
   json_close(t, ']');
   json_close(t, '}');
-  json_rows(t, "phases", &p->phases, false);
-  json_rows(t, "stages", &p->stages, false);
-  json_rows(t, "kernels", &p->kernels, p->by_layer);
+  profile_counted_kinds_json(t, p);
+  json_rows(t, "phases", &p->phases, p, false);
+  json_rows(t, "stages", &p->stages, p, false);
+  json_rows(t, "kernels", &p->kernels, p, p->by_layer);
   profile_heads_json(t, p->heads, p->quality, h->decode, p->by_head);
   profile_quality_json(t, p->quality, p->by_head);
   if (p->figures) profile_figures_json(t, p->figures);

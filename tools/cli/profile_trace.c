@@ -59,6 +59,7 @@ static void kernel_slice(struct text *t, const struct lrqk_profile_event *e, int
     json_field_uint(t, "bytes", e->device_bytes + e->bus_bytes);
     json_field_uint(t, "bus_bytes", e->bus_bytes);
     json_field_num(t, "flops", e->flops);
+    profile_counted_event_json(t, e);
   }
   json_close(t, '}');
   json_close(t, '}');

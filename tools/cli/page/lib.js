@@ -29,7 +29,7 @@ const BOUNDS = {
 const colour = stage => (STAGES[stage] || ['#909090'])[0];
 const meaning = stage => (STAGES[stage] || ['', 'a stage of the model'])[1];
 
-const digits = (x, n) => x === 0 ? '0' : Math.abs(x) >= 100 ? x.toFixed(0) : x.toPrecision(n || 3);
+const digits = (x, n) => x === null ? 'not a number' : x === 0 ? '0' : Math.abs(x) >= 100 ? x.toFixed(0) : x.toPrecision(n || 3);
 const ms = x => x >= 1000 ? digits(x / 1000) + ' s' : x >= 1 ? digits(x) + ' ms' : digits(x * 1000) + ' µs';
 const us = x => ms(x / 1000);
 const percent = x => (100 * x).toFixed(x < .0995 ? 1 : 0) + ' %';

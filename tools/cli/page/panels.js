@@ -36,9 +36,14 @@ const COLUMNS = [
   ['bound', 'what would still take time if all else were free', r => r.bound],
 ];
 
+/* A column for every hardware counter that was read for one of the rows. */
+const counterColumns = rows => (P.counters || []).filter(c => rows.some(r => r.counters && r.counters[c.name])).map(c =>
+  [c.name, c.description + ' (mean of a call)', r => r.counters && r.counters[c.name] ? digits(r.counters[c.name].mean) + ' ' + c.unit : '']);
+
 function stageTable(rows, n) {
-  const head = make('tr', {}, ...COLUMNS.map(c => make('th', { scope: 'col', title: c[1] }, c[0])));
-  const body = rows.map(r => make('tr', {}, ...COLUMNS.map(c => make('td', c[0] === 'bound' ? { title: BOUNDS[r.bound] } : {}, c[2](r, n)))));
+  const columns = COLUMNS.concat(counterColumns(rows));
+  const head = make('tr', {}, ...columns.map(c => make('th', { scope: 'col', title: c[1] }, c[0])));
+  const body = rows.map(r => make('tr', {}, ...columns.map(c => make('td', c[0] === 'bound' ? { title: BOUNDS[r.bound] } : {}, c[2](r, n)))));
   return make('div', { class: 'wide' }, make('table', {}, make('thead', {}, head), make('tbody', {}, ...body)));
 }
 

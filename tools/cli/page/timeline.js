@@ -9,7 +9,7 @@ function rowsOf(call) {
   const layers = { name: 'layer', slices: [] }, stages = { name: 'stage', slices: [] }, kernels = { name: 'kernel', slices: [] };
   let last = null;
   for (const s of call.slices) {
-    const [name, stage, layer, a, d, groups, size, device, bus, flops] = s, b = a + d;
+    const [name, stage, layer, a, d, groups, size, device, bus, flops, counted] = s, b = a + d;
     const where = layer < 0 ? '' : ', layer ' + layer;
     const extend = (row, same, text, st, say) => {
       const old = row.slices[row.slices.length - 1];
@@ -23,10 +23,16 @@ function rowsOf(call) {
     kernels.slices.push({ a, b, stage, text: many ? name + ' kernels' : name, say: stage + where + (many ? '' :
       '\n' + groups + ' workgroups of ' + size) + '\nmoves ' + bytes(device) + (bus ? ' and ' + bytes(bus) + ' over the bus' : '') +
       (flops ? ', ' + digits(flops / 1e6) + ' MFLOP' : '') + (d ? '\n' + digits((device + bus) / d / 1e3) + ' GB/s' +
-      (flops ? ', ' + digits(flops / d / 1e3) + ' GFLOP/s' : '') : '') });
+      (flops ? ', ' + digits(flops / d / 1e3) + ' GFLOP/s' : '') : '') + counterWords(counted || []) });
     last = s;
   }
   return [host, waits, layers, stages, kernels].filter(r => r.slices.length);
+}
+/* Hardware counters of a slice, as [place in the list, value, ...]. */
+function counterWords(list) {
+  let text = '';
+  for (let i = 0; i < list.length; i += 2) text += '\n' + P.counters[list[i]].name + ': ' + digits(list[i + 1]) + ' ' + P.counters[list[i]].unit;
+  return text;
 }
 const hostWords = { call: 'the call of the program, from start to end', submit: 'commands are sent to the driver', wait: 'the program waits for the device' };
 
