@@ -89,6 +89,20 @@ static const struct { const char *options; bool waits; } policies[] = {   /* wai
   { "active=24 lite=8 proxy=paper group=none", true }, { "active=400 lite=8 refresh=16", false },
 };
 
+static uint64_t submits;         /* of the decode steps of a run, while counters watch */
+
+static void count_submits(void *ud, enum device_call call, bool done) {
+  (void)ud;
+  submits += call == CALL_SUBMIT && done;
+}
+
+static void ignore_command(void *ud, const struct command *c) {
+  (void)ud;
+  (void)c;
+}
+
+static const struct device_watch counters = { ignore_command, count_submits, NULL };
+
 static struct lrqk_cache_stats run(lrqk_engine *engine, const char *options, bool overlap, float *logits) {
   struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = CTX };
   char text[256];
@@ -105,6 +119,7 @@ static struct lrqk_cache_stats run(lrqk_engine *engine, const char *options, boo
   ck_assert_int_eq(lrqk_session_open(&s, engine, &o), LRQK_OK);
   for (int i = 0; i < PROMPT; i++) ids[i] = i * i % VOCAB;
   ck_assert_int_eq(lrqk_session_prefill(s, ids, PROMPT, 0, NULL, NULL), LRQK_OK);
+  submits = 0;
   for (int i = 0; i < STEPS; i++) {
     ck_assert_int_eq(lrqk_session_decode(s, 7 * i % VOCAB), LRQK_OK);
     memcpy(logits + (size_t)i * VOCAB, lrqk_session_logits(s), VOCAB * sizeof *logits);
@@ -150,6 +165,42 @@ START_TEST(results_are_the_same) {
 }
 END_TEST
 
+/* ---- what a GPU gets of the same engine: other workgroups and shares, and a step in several submits */
+
+START_TEST(a_gpu_gets_a_step_in_parts) {
+  static float parts[STEPS * VOCAB], whole[STEPS * VOCAB];
+  static const struct tiny_model shape = { .layers = 6, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB, .ctx = CTX,
+                                           .seed = 8 };
+  static double want[STEPS * VOCAB];
+  lrqk_model *model;
+  lrqk_engine *engine;
+  if (separate[_i]) return;
+  complaints = 0;
+  tiny_model_save(&shape, path);
+  ck_assert_int_eq(lrqk_model_open(&model, path, &(struct lrqk_model_options){ .log = log_errors }), LRQK_OK);
+  ck_assert_int_eq(lrqk_engine_open(&engine, model, &(struct lrqk_engine_options){ .device = devices[_i], .validate = test_validates() }), LRQK_OK);
+  bool cpu = engine->dev->caps.cpu;
+  for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
+    uint64_t sent[2];
+    for (int gpu = 0; gpu < 2; gpu++) {
+      engine->dev->caps.cpu = !gpu;
+      engine->dev->watch = &counters;
+      run(engine, policies[i].options, false, gpu ? parts : whole);
+      engine->dev->watch = NULL;
+      sent[gpu] = submits;
+    }
+    for (int k = 0; k < STEPS * VOCAB; k++) want[k] = whole[k];
+    nmse_check(parts, want, STEPS * VOCAB, 1e-3, policies[i].options);   /* rounding may choose other tokens */
+    ck_assert_msg(sent[1] == sent[0] + STEPS, "%s: %d submits as a CPU driver, %d as a GPU", policies[i].options, (int)sent[0], (int)sent[1]);
+  }
+  engine->dev->caps.cpu = cpu;
+  lrqk_engine_close(engine);
+  lrqk_model_close(model);
+  unlink(path);
+  ck_assert_int_eq(complaints, 0);
+}
+END_TEST
+
 int main(void) {
   snprintf(path, sizeof path, "test_overlap_%d.gguf", (int)getpid());
   Suite *suite = suite_create("overlap");
@@ -162,6 +213,7 @@ int main(void) {
   devices[n++] = "host";
   tcase_add_loop_test(t, order_is_kept, 0, n);
   tcase_add_loop_test(t, results_are_the_same, 0, n);
+  tcase_add_loop_test(t, a_gpu_gets_a_step_in_parts, 0, n);
   suite_add_tcase(suite, t);
   return suite_run(suite, CK_FORK_GETENV);
 }

@@ -10,7 +10,8 @@
 enum {
   BLOCK = 8192,        /* tokens: bounds the hidden states; a longer prompt goes block by block and streams its rows back */
   LOGIT_ROWS = 32,
-  IN_FLIGHT = 2        /* submits that may be queued on a GPU; a CPU driver gets one, so that an interrupt waits for one only */
+  IN_FLIGHT = 2,       /* submits that may be queued on a GPU; a CPU driver gets one, so that an interrupt waits for one only */
+  HANDED_OVER = 4      /* layers of a decode step that a GPU gets at a time, so that it works while the others are recorded */
 };
 
 /* ---- the layers */
@@ -140,6 +141,7 @@ enum lrqk_status forward_decode(struct forward *f, struct attention *a, int32_t 
   for (uint32_t i = 0; i < m->hp.n_layers; i++) {
     delta = layer_pass(f, a, i, x, delta, f->in_cs[which_cs(f, i)], t, 1, true);
     x = f->x1;
+    if (!f->dev->caps.cpu && (i + 1) % HANDED_OVER == 0) TRY(device_submit(f->dev, NULL));
   }
   at(f, -1, "head");
   norm_add(f, x, delta, m->output_norm, f->x0, f->h, 1);
