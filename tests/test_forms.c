@@ -26,7 +26,7 @@ START_TEST(by_type) {
   struct forms f;
   struct lrqk_device_info cpu = cpu_info(), small = gpu;
   form_defaults(&f, &gpu);
-  for (int i = 0; i < N_FORM_OPS; i++) ck_assert_int_eq(f.op[i].form, FORM_TILE);
+  for (enum form_op i = 0; i < N_FORM_OPS; i++) ck_assert_int_eq(f.op[i].form, i == OP_GRAM || i == OP_MAP ? FORM_REGISTER : FORM_TILE);
   form_defaults(&f, &cpu);
   for (int i = 0; i < N_FORM_OPS; i++) ck_assert_int_eq(f.op[i].form, FORM_REGISTER);
   small.max_workgroup = 128;                     /* what Vulkan guarantees */
@@ -49,7 +49,8 @@ START_TEST(asked_for) {
   blas.clblast = true;
   strcpy(host.backend, "host");
   ck_assert_int_eq(pin(&f, &cpu, "tile"), LRQK_OK);
-  for (int i = 0; i < N_FORM_OPS; i++) ck_assert(f.op[i].form == FORM_TILE && f.op[i].why == WHY_PINNED);
+  for (enum form_op i = 0; i < OP_GRAM; i++) ck_assert(f.op[i].form == FORM_TILE && f.op[i].why == WHY_PINNED);
+  ck_assert(f.op[OP_GRAM].form == FORM_REGISTER && f.op[OP_GRAM].why == WHY_TYPE);   /* has no tile */
   ck_assert_int_eq(pin(&f, &gpu, "register,matvec=tile"), LRQK_OK);
   ck_assert_int_eq(f.op[OP_MATVEC].form, FORM_TILE);
   ck_assert_int_eq(f.op[OP_MATVEC_WIDE].form, FORM_TILE);
@@ -57,9 +58,9 @@ START_TEST(asked_for) {
   ck_assert_int_eq(pin(&f, &cpu, "auto"), LRQK_OK);
   ck_assert_int_eq(f.op[OP_MATVEC].why, WHY_TYPE);
   ck_assert_int_eq(pin(&f, &blas, "clblast"), LRQK_OK);
-  ck_assert_int_eq(f.op[OP_MATMUL_WIDE].form, FORM_CLBLAST);
+  ck_assert(f.op[OP_MATMUL_WIDE].form == FORM_CLBLAST && f.op[OP_GRAM].form == FORM_CLBLAST && f.op[OP_MAP].form == FORM_CLBLAST);
   ck_assert_int_eq(f.op[OP_MATVEC].form, FORM_REGISTER);
-  static const char *const wrong[] = { "tiles", "matvec=auto", "matvec=", "matvecs=tile", "matvec=clblast", "matvec=tile;", "=tile", ",", "clblast" };
+  static const char *const wrong[] = { "tiles", "matvec=auto", "matvec=", "matvecs=tile", "matvec=clblast", "map=tile", "gram=clblast", "matvec=tile;", "=tile", ",", "clblast" };
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) ck_assert_msg(pin(&f, &cpu, wrong[i]) == LRQK_USAGE, "%s", wrong[i]);
   ck_assert_int_eq(pin(&f, &blas, "matvec=clblast"), LRQK_USAGE);
   ck_assert_int_eq(pin(&f, &host, "tile"), LRQK_USAGE);
@@ -169,7 +170,7 @@ START_TEST(model_under_each_form) {
   struct lrqk_engine_options blas = { .device = "opencl:", .form = "clblast" };
   bool have = test_uses("opencl") && lrqk_engine_open(&e, m, &blas) == LRQK_OK;
   lrqk_engine_close(e);
-  if (have) check_form(m, "opencl:", "clblast", "full");
+  if (have) check_form(m, "opencl:", "clblast", "lrqk");
   else fprintf(stderr, "no OpenCL device or no CLBlast: its form is left out\n");
   lrqk_model_close(m);
   unlink(path);

@@ -128,22 +128,36 @@ START_TEST(dequant) {
 END_TEST
 
 /* CLBlast's on a device that has it. */
+static const struct gemm { uint32_t m, n, k, batch; bool ta, tb, add; } gemms[] = {
+  { 1, 1, 1, 1, false, false, false }, { 8, 65, 33, 1, false, false, false }, { 64, 130, 96, 1, false, false, true },
+  { 32, 32, 41, 3, true, false, false }, { 64, 64, 33, 2, true, false, true }, { 45, 12, 64, 3, false, true, false },
+};
+
+/* Element (row, i) of matrix l of a batch, stored by columns or rows, str floats apart. */
+static double element(const float *x, uint32_t x0, uint32_t ld, uint32_t str, bool transposed, uint32_t l, uint32_t row, uint32_t i) {
+  return x[x0 + (size_t)l * str + (transposed ? (size_t)i * ld + row : (size_t)row * ld + i)];
+}
+
 START_TEST(gemm) {
-  static const uint32_t shapes[][3] = { { 1, 1, 1 }, { 8, 65, 33 }, { 64, 130, 96 } };
-  const uint32_t *s = shapes[_i], c0 = 5, ldc = s[1] + 3;
-  uint64_t c_bytes = ((uint64_t)s[0] * ldc + c0) * 4;
-  float *a = random_floats((size_t)s[0] * (s[2] + 2), -1, 1), *b = random_floats((size_t)s[2] * (s[1] + 1), -1, 1);
-  float *y = test_memory(c_bytes, HARNESS_DEVICES);
-  harness_case("m %u, n %u, k %u", s[0], s[1], s[2]);
-  struct gemm_params p = { .m = s[0], .n = s[1], .k = s[2], .lda = s[2] + 2, .ldb = s[1] + 1, .ldc = ldc, .c0 = c0 };
-  HARNESS_RUN(KERNEL_GEMM, SPEC(64), GROUPS(ceil_div(s[1], 64), s[0], 1), &p, IN(a, (uint64_t)s[0] * p.lda * 4), IN(b, (uint64_t)s[2] * p.ldb * 4),
-              OUT(ARG_NMSE, c_bytes, EXACT_MATHS, y));
-  for (uint32_t i = 0; i < s[0]; i++)
-    for (uint32_t j = 0; j < s[1]; j++) {
-      double want = 0;
-      for (uint32_t e = 0; e < s[2]; e++) want += (double)a[i * p.lda + e] * b[e * p.ldb + j];
-      ck_assert_msg(fabs(y[c0 + i * ldc + j] - want) <= 1e-5, "%u, %u: %g, want %g", i, j, y[c0 + i * ldc + j], want);
-    }
+  const struct gemm *s = &gemms[_i];
+  struct gemm_params p = { .m = s->m, .n = s->n, .k = s->k, .lda = (s->ta ? s->m : s->k) + 2, .ldb = (s->tb ? s->k : s->n) + 1, .ldc = s->n + 3,
+                           .a0 = 3, .b0 = 2, .c0 = 5, .batch = s->batch, .ta = s->ta, .tb = s->tb, .add = s->add };
+  p.astr = p.lda * (s->ta ? s->k : s->m), p.bstr = p.ldb * (s->tb ? s->n : s->k), p.cstr = p.ldc * s->m + 1;
+  uint64_t a_words = p.a0 + (uint64_t)p.astr * s->batch, b_words = p.b0 + (uint64_t)p.bstr * s->batch, c_words = p.c0 + (uint64_t)p.cstr * s->batch;
+  float *a = random_floats(a_words, -1, 1), *b = random_floats(b_words, -1, 1), *before = random_floats(c_words, -1, 1);
+  float *y = test_memory(c_words * 4, HARNESS_DEVICES);
+  harness_case("m %u, n %u, k %u, batch %u, ta %d, tb %d, add %d", s->m, s->n, s->k, s->batch, s->ta, s->tb, s->add);
+  HARNESS_RUN(KERNEL_GEMM, SPEC(64), GROUPS(ceil_div(s->n, 64), s->m, s->batch), &p, IN(a, a_words * 4), IN(b, b_words * 4),
+              INOUT(ARG_NMSE, before, c_words * 4, EXACT_MATHS, y));
+  for (uint32_t l = 0; l < s->batch; l++)
+    for (uint32_t i = 0; i < s->m; i++)
+      for (uint32_t j = 0; j < s->n; j++) {
+        size_t at = p.c0 + (size_t)l * p.cstr + (size_t)i * p.ldc + j;
+        double want = s->add ? before[at] : 0;
+        for (uint32_t e = 0; e < s->k; e++)
+          want += element(a, p.a0, p.lda, p.astr, s->ta, l, i, e) * element(b, p.b0, p.ldb, p.bstr, !s->tb, l, j, e);
+        ck_assert_msg(fabs(y[at] - want) <= 1e-5, "%u: %u, %u: %g, want %g", l, i, j, y[at], want);
+      }
 }
 END_TEST
 
@@ -283,7 +297,7 @@ int main(void) {
   tcase_add_loop_test(c, matmul, 0, (int)(LEN(some) * LEN(products)));
   tcase_add_loop_test(c, gate, 0, 10);
   tcase_add_loop_test(c, dequant, 0, N_WEIGHT_TYPES);
-  tcase_add_loop_test(c, gemm, 0, 3);
+  tcase_add_loop_test(c, gemm, 0, (int)LEN(gemms));
   c = add_case(s, "attention");
   tcase_add_loop_test(c, decode, 0, 7);
   tcase_add_test(c, decode_odd_shapes);

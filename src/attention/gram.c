@@ -66,12 +66,9 @@ static struct desk desk_of(const struct gram_shape *s, uint32_t worker) {
 static enum lrqk_status get_kernels(struct gram_shape *s, bool int8) {
   struct device *d = s->core->dev;
   uint32_t small = d->caps.cpu ? 8 : 64, neox = s->core->hp->rope_neox, r = s->opt->rank;
-  TRY(kernel_get(&s->sum, d, KERNEL_GRAM_SUM, SPEC(small)));
+  struct gram_products_shape shape = { .hk = s->core->hk, .g = s->core->g, .d = s->core->d, .rank = r, .neox = neox, .int8 = int8, .maps = s->maps };
+  TRY(gram_products_init(&s->products, d, &shape));
   if (!s->maps) return LRQK_OK;
-  s->tokens = 8;
-  if ((uint64_t)(s->core->d + r + 1) * s->tokens * 4 > d->caps.info.max_shared) s->tokens = 4;
-  enum kernel_id map = int8 ? KERNEL_MAP_PROXY_I8 : KERNEL_MAP_PROXY_F16;
-  TRY(kernel_get(&s->map, d, map, SPEC(d->caps.cpu ? 16 : 64, neox, s->core->d, r, s->tokens)));
   enum kernel_id token = int8 ? KERNEL_TOKEN_MAP_I8 : KERNEL_TOKEN_MAP_F16;
   for (uint32_t i = 0; i < 2; i++) TRY(kernel_get(&s->token[i], d, token, SPEC(d->caps.cpu ? 16 : 64, neox, s->core->d, r, i)));
   TRY(kernel_get(&s->coef, d, KERNEL_MEAN_COEF, SPEC(small, s->core->g, s->core->g <= 4 ? 2 : 1)));
@@ -140,6 +137,7 @@ enum lrqk_status gram_shape_init(struct gram_shape *s, struct attn_core *c, cons
 void gram_shape_destroy(struct gram_shape *s) {
   mem_free(s->work);
   mem_free(s->status);
+  gram_products_destroy(&s->products);
   buffer_destroy(&s->staging);
   if (s->pool.dev) pool_destroy(&s->pool);
   if (s->kept.dev) pool_destroy(&s->kept);
@@ -157,10 +155,7 @@ enum lrqk_status gram_init(struct gram *g, struct gram_shape *s, struct pool *po
 /* ---- sums */
 
 void gram_add(const struct gram *g, const struct gram_shape *s, struct view qkv, uint32_t m) {
-  const struct attn_core *c = s->core;
-  uint32_t d8 = c->d / 8, lanes = c->hk * d8 * (d8 + 1);
-  struct gram_sum_params p = { .rows = m, .hk = c->hk, .g = c->g, .d8 = d8 };
-  DISPATCH(c->dev, s->sum, ceil_div(lanes, s->sum->spec[0]), 1, 1, &p, qkv, g->sum);
+  gram_products_sum(&s->products, qkv, m, g->sum);
 }
 
 void gram_rope(const struct gram *g, const struct gram_shape *s, struct view qkv, struct view cs, struct view kv, uint32_t i) {
@@ -336,7 +331,7 @@ void gram_build(const struct gram *g, const struct gram_shape *s, const struct p
   for (uint32_t i = 0; i * c->page < l; i++) {
     struct map_proxy_params m = { .hk = c->hk, .rot = c->hp->rope_dims, .n = min_u32(l - i * c->page, c->page), .page = proxy_page_tokens(c, i),
                                   .page0 = i * c->page, .rw = s->rw };
-    DISPATCH(c->dev, s->map, ceil_div(m.n, s->tokens), c->hk, 1, &m, kv_page(rows, i), g->map, s->turn, p->page[i]);
+    gram_products_map(&s->products, &m, kv_page(rows, i), g->map, s->turn, p->page[i]);
   }
 }
 

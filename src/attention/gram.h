@@ -4,6 +4,7 @@
 #ifndef ATTENTION_GRAM_H
 #define ATTENTION_GRAM_H
 
+#include "attention/gram_products.h"
 #include "attention/proxy.h"
 #include "attention/rotate.h"
 
@@ -13,9 +14,10 @@ struct gram_shape {
   struct attn_core *core;
   const struct lrqk_cache_options *opt;
   bool sums, maps;                /* sums are kept; proxies are made by them */
-  uint32_t rw, tokens;            /* uint4 words of a proxy row; tokens that a workgroup maps */
+  uint32_t rw;                    /* uint4 words of a proxy row */
   uint32_t blocks, fast;          /* of 64 tokens; pairs that turn too much within one for a cubic */
-  const struct kernel *sum, *map, *token[2], *coef, *score;   /* token[1]: with maps */
+  struct gram_products products;
+  const struct kernel *token[2], *coef, *score;   /* token[1]: with maps */
   struct view turn;               /* tables of shaders/turn.h */
   struct view ab, coefs, mean;    /* [Hq][d]; [Hq][blocks][ceil(fast/2) + 1] float4, slow: [1]; on: [Hq][64*blocks] float */
   struct buffer *staging;         /* sums on their way to the solver, maps on theirs back */

@@ -9,7 +9,7 @@ static const char *const why_names[] = { [WHY_TYPE] = "type of device", [WHY_MEA
 
 static const double CLEARLY = 1.2;   /* times the default's speed: a choice must not turn with the noise of a measurement */
 
-/* What has which forms, and what a tile needs of the device. */
+/* What has which forms, and what a tile needs of the device; workgroup 0: there is none. */
 static const struct op { const char *name, *shape; bool clblast; uint32_t workgroup, shared; } ops[N_FORM_OPS] = {
   [OP_MATVEC]      = { "matvec", "", false, 256, 1 << 10 },
   [OP_MATVEC_WIDE] = { "matvec", "wide", false, 256, 1 << 10 },
@@ -18,12 +18,14 @@ static const struct op { const char *name, *shape; bool clblast; uint32_t workgr
   [OP_PREFILL]     = { "prefill", "", false, 128, 16 << 10 },
   [OP_DECODE]      = { "decode", "", false, 128, 16 << 10 },
   [OP_SCORE]       = { "score", "", false, 64, 16 << 10 },
+  [OP_GRAM]        = { "gram", "", true, 0, 0 },
+  [OP_MAP]         = { "map", "", true, 0, 0 },
 };
 
 bool form_possible(const struct lrqk_device_info *d, enum form_op op, enum form f) {
   bool host = !strcmp(d->backend, "host");   /* computes every form the same way */
   switch (f) {
-    case FORM_TILE: return !host && d->max_workgroup >= ops[op].workgroup && d->max_shared >= ops[op].shared;
+    case FORM_TILE: return !host && ops[op].workgroup && d->max_workgroup >= ops[op].workgroup && d->max_shared >= ops[op].shared;
     case FORM_CLBLAST: return ops[op].clblast && d->clblast;
     default: return true;
   }
@@ -94,7 +96,7 @@ enum lrqk_status form_pin(struct forms *out, const struct lrqk_device_info *d, c
     if (!known) return bad(log, text, word, n);
     fail(log, LRQK_USAGE, "form \"%.*s\": not on %s", (int)n, word, d->name);
     if (!strcmp(d->backend, "host")) log_hint(log, "the host computes every operation in one form");
-    else if (f == FORM_CLBLAST) log_hint(log, "clblast needs an OpenCL device and a build with CLBlast, and has only dense products (matmul)");
+    else if (f == FORM_CLBLAST) log_hint(log, "clblast needs an OpenCL device and a build with CLBlast, and has only dense products (matmul, gram, map)");
     else log_hint(log, "its workgroups have too few lanes or too little shared memory");
     return LRQK_USAGE;
   }

@@ -1,6 +1,6 @@
 /* form.h - which form of an operation runs on a device: kernels that do the same in ways that suit different hardware.
  * Plain data: struct forms is filled once when an engine opens its device (engine.c) and read by who dispatches (model/linear.c,
- * attention/core.c, score.c).  Equal forms give equal bits; different ones differ by rounding. */
+ * attention/core.c, score.c, gram_products.c).  Equal forms give equal bits; different ones differ by rounding. */
 #ifndef DEVICE_FORM_H
 #define DEVICE_FORM_H
 
@@ -21,6 +21,8 @@ enum form_op {
   OP_PREFILL,       /* attention of a chunk of tokens */
   OP_DECODE,        /* attention of one token */
   OP_SCORE,         /* proxies of all tokens for a decode step */
+  OP_GRAM,          /* sums of Gram matrices, of 32 tokens and more */
+  OP_MAP,           /* proxies of keys by their maps */
   N_FORM_OPS
 };
 enum { FORM_WIDE = 1 << 22 };

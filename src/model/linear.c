@@ -80,7 +80,7 @@ static void run_clblast(const struct linear_kernels *l, const struct product *a)
     struct view floats = { l->scratch.buf, l->scratch.offset, (uint64_t)n * k * 4 };
     struct dequant_params d = { .n = part->rows, .k = k, .row0 = row, .rows = n };
     DISPATCH(l->dev, l->dequant[part->type], ceil_div(n, 64), ceil_div(k, 16), 1, &d, part->q, a->scale, floats);
-    struct gemm_params g = { .m = a->rows, .n = n, .k = k, .lda = k, .ldb = n, .ldc = a->ystr, .c0 = part->row0 + row };
+    struct gemm_params g = { .m = a->rows, .n = n, .k = k, .lda = k, .ldb = n, .ldc = a->ystr, .c0 = part->row0 + row, .batch = 1 };
     DISPATCH(l->dev, l->gemm, ceil_div(n, 64), a->rows, 1, &g, a->x, floats, a->y);
   }
 }

@@ -3,6 +3,7 @@
 #include "model/probe.h"
 
 #include "attention/core.h"
+#include "attention/gram_products.h"
 #include "attention/score.h"
 #include "base/clock.h"
 #include "base/mem.h"
@@ -19,7 +20,8 @@ enum {
   NARROW = 768, WIDE = 2048,      /* rows and columns of a weight */
   TOKENS = 64,                    /* of a matmul */
   ROWS = 2048,                    /* attended to */
-  SCORED = 16384, SHARE = 512     /* tokens, and those of a workgroup */
+  SCORED = 16384, SHARE = 512,    /* tokens, and those of a workgroup */
+  SUMMED_CPU = 64, SUMMED_GPU = 256, MAPPED = 1024   /* tokens of a chunk; keys */
 };
 
 /* One operation to be timed: `prepare` makes the kernels of the form in dev->forms, `run` dispatches them once. */
@@ -37,6 +39,7 @@ struct probe {
   struct attn_decode decode;
   struct kv_rows kv_rows;
   const struct kernel *score;     /* proxies */
+  struct gram_products products;
   struct view x, y, kv, step, scales, statistics;
 };
 
@@ -155,6 +158,45 @@ static enum lrqk_status open_score(struct probe *p) {
   return device_write(p->dev, p->step, step, sizeof step);
 }
 
+/* ---- Gram sums and maps, of the same heads */
+
+static enum lrqk_status prepare_products(struct probe *p, bool maps) {
+  gram_products_destroy(&p->products);
+  return gram_products_init(&p->products, p->dev, &(struct gram_products_shape){ .hk = 2, .g = 4, .d = 128, .rank = 32, .int8 = true, .maps = maps });
+}
+
+static enum lrqk_status prepare_gram(struct probe *p) { return prepare_products(p, false); }
+static enum lrqk_status prepare_map(struct probe *p) { return prepare_products(p, true); }
+static void run_gram(struct probe *p) { gram_products_sum(&p->products, p->x, p->rows, p->y); }
+
+static void run_map(struct probe *p) {
+  struct map_proxy_params a = { .hk = 2, .rot = 128, .n = MAPPED, .page = MAPPED, .rw = 2 };
+  gram_products_map(&p->products, &a, p->kv, p->x, p->scales, p->y);
+}
+
+static enum lrqk_status open_gram(struct probe *p) {
+  p->prepare = prepare_gram;
+  p->run = run_gram;
+  p->rows = p->dev->caps.cpu ? SUMMED_CPU : SUMMED_GPU;
+  TRY(pool_alloc(&p->x, &p->pool, (uint64_t)p->rows * 12 * 128 * 4));
+  TRY(pool_alloc(&p->y, &p->pool, 2ull * (2 * 136 * 64 + 128) * 4));
+  device_fill(p->dev, p->x, 0x3c003c00);
+  device_fill(p->dev, p->y, 0);
+  return LRQK_OK;
+}
+
+static enum lrqk_status open_map(struct probe *p) {
+  p->prepare = prepare_map;
+  p->run = run_map;
+  TRY(pool_alloc(&p->kv, &p->pool, 2ull * MAPPED * 128 * 4));
+  TRY(pool_alloc(&p->x, &p->pool, 2ull * 128 * (2 * 32 + 1) * 4));
+  TRY(pool_alloc(&p->scales, &p->pool, (33ull + MAPPED / 64) * 128 * 4));   /* the table of turn.h */
+  TRY(pool_alloc(&p->y, &p->pool, 2ull * MAPPED * (32 + 2)));
+  const struct view all[] = { p->kv, p->x, p->scales };
+  for (int i = 0; i < 3; i++) device_fill(p->dev, all[i], 0x3c003c00);
+  return LRQK_OK;
+}
+
 /* ---- all */
 
 static enum lrqk_status open_probe(struct probe *p, enum form_op op) {
@@ -166,6 +208,8 @@ static enum lrqk_status open_probe(struct probe *p, enum form_op op) {
     case OP_PREFILL: return open_prefill(p);
     case OP_DECODE: return open_decode(p);
     case OP_SCORE: return open_score(p);
+    case OP_GRAM: return open_gram(p);
+    case OP_MAP: return open_map(p);
     case N_FORM_OPS: break;
   }
   return LRQK_OK;
@@ -194,6 +238,7 @@ enum lrqk_status probe_forms(struct forms *out, struct device *d) {
     pool_init(&p.pool, d, PLACE_DEVICE, "probe of forms", 4u << 20);
     s = probe_op(&p, &times.op[op], op);
     linear_destroy(&p.linear);
+    gram_products_destroy(&p.products);
     kv_rows_destroy(&p.kv_rows);
     attn_core_destroy(&p.core);
     pool_destroy(&p.pool);

@@ -73,10 +73,11 @@ static double cost_dequant(const struct call *c) {
 
 static double cost_gemm(const struct call *c) {
   P(gemm);
-  b[0] = (uint64_t)p->m * p->k * 4;
-  b[1] = (uint64_t)p->k * p->n * 4;
-  b[2] = (uint64_t)p->m * p->n * 4;
-  return 2.0 * p->m * p->n * D(p->k);
+  uint64_t batch = p->batch;
+  b[0] = batch * p->m * p->k * 4;
+  b[1] = batch * p->k * p->n * 4;
+  b[2] = batch * p->m * p->n * (p->add ? 8 : 4);
+  return 2.0 * p->m * p->n * D(p->k) * D(batch);
 }
 
 static double cost_rms_norm(const struct call *c) {
@@ -271,8 +272,8 @@ static double cost_pair_choose(const struct call *c) {
 }
 
 static bool is_int8(enum kernel_id id) {
-  return id == KERNEL_PROXY_BUILD_I8 || id == KERNEL_TOKEN_APPEND_I8 || id == KERNEL_MAP_PROXY_I8 || id == KERNEL_TOKEN_MAP_I8 ||
-         id == KERNEL_SCORE_STAT_I8 || id == KERNEL_SCORE_STAT_I8_MEAN || id == KERNEL_SCORE_STAT_I8_SLOW || id == KERNEL_SCORE_TILE_I8 ||
+  return id == KERNEL_PROXY_BUILD_I8 || id == KERNEL_TOKEN_APPEND_I8 || id == KERNEL_MAP_PROXY_I8 || id == KERNEL_MAP_PACK_I8 ||
+         id == KERNEL_TOKEN_MAP_I8 || id == KERNEL_SCORE_STAT_I8 || id == KERNEL_SCORE_STAT_I8_MEAN || id == KERNEL_SCORE_STAT_I8_SLOW || id == KERNEL_SCORE_TILE_I8 ||
          id == KERNEL_SCORE_TILE_I8_MEAN || id == KERNEL_SCORE_TILE_I8_SLOW;
 }
 
@@ -331,6 +332,16 @@ static double cost_gram_sum(const struct call *c) {
   return 2.0 * p->rows * p->hk * (p->g + 1) * D(sum_floats(p->d8));
 }
 
+static double cost_gram_fold(const struct call *c) {
+  P(gram_fold);
+  uint64_t sums = 2 * p->hk * sum_floats(p->d8) * 4, keys = (uint64_t)p->hk * p->d8 * 32;
+  b[0] = p->rows * keys;
+  b[1] = sums;
+  b[2] = 2 * (sums + keys);
+  size_is(c, p->rows, p->hk, p->d8 * 8);
+  return D(sums + p->rows * keys) / 4;
+}
+
 static double cost_query_sum(const struct call *c) {
   P(query_sum);
   b[0] = (uint64_t)p->rows * p->hk * p->g * p->d8 * 32;
@@ -368,6 +379,26 @@ static double cost_token_map(const struct call *c) {
   b[12] = maps ? hq * row : 0;
   size_is(c, hk, d, r);
   return (maps ? 2 * D(hk + hq) * D(r) * D(d) : 0) + 6 * D(hk + hq) * D(d);
+}
+
+static double cost_map_rows(const struct call *c) {
+  P(map_rows);
+  uint64_t d = c->spec[2], rows = (uint64_t)p->n * p->hk;
+  b[0] = rows * d * 2;
+  b[1] = p->hk * d * 4;
+  b[2] = p->n * d * 4;
+  b[3] = rows * d * 4;
+  size_is(c, rows, d, 0);
+  return 8 * D(rows) * D(d);
+}
+
+static double cost_map_pack(const struct call *c) {
+  P(map_pack);
+  uint64_t rows = (uint64_t)p->n * p->hk;
+  b[0] = rows * c->spec[1] * 4;
+  b[1] = proxy_bytes(c->id, rows, p->rw);
+  size_is(c, rows, c->spec[1], 0);
+  return 2 * D(rows) * c->spec[1];
 }
 
 static double cost_value_sum(const struct call *c) {

@@ -66,6 +66,8 @@ static const char *const kernel_stage[N_KERNELS] = {
   [KERNEL_PROXY_BUILD_F16] = "attention.proxy", [KERNEL_GRAM_SUM] = "attention.proxy", [KERNEL_QUERY_SUM] = "attention.proxy",
   [KERNEL_MAP_PROXY_I8] = "attention.proxy", [KERNEL_MAP_PROXY_F16] = "attention.proxy", [KERNEL_TOKEN_MAP_I8] = "attention.append",
   [KERNEL_TOKEN_MAP_F16] = "attention.append", [KERNEL_VALUE_SUM] = "attention.proxy",
+  [KERNEL_GRAM_FOLD] = "attention.proxy", [KERNEL_MAP_ROWS] = "attention.proxy", [KERNEL_MAP_PACK_I8] = "attention.proxy",
+  [KERNEL_MAP_PACK_F16] = "attention.proxy",
   [KERNEL_SCORE_STAT_I8] = "attention.select", [KERNEL_SCORE_STAT_F16] = "attention.select",
   [KERNEL_SCORE_STAT_I8_MEAN] = "attention.select", [KERNEL_SCORE_STAT_F16_MEAN] = "attention.select",
   [KERNEL_SCORE_STAT_I8_SLOW] = "attention.select", [KERNEL_SCORE_STAT_F16_SLOW] = "attention.select",

@@ -70,22 +70,23 @@ static double dot(const float *a, const float *b, uint32_t n) {
 /* Where a page's proxies go, and what makes them. */
 struct map { uint32_t hk, page, page0, rw, rot, neox, d, r; bool int8; const float *map, *turn; uint32_t *px; };
 
-/* The proxy of token t of the page, whose key is given.  alone: no other is written to its word of scales. */
-static void map_key(const struct map *m, uint32_t h, uint32_t t, bool alone, const uint16_t *key) {
+/* x = key - R(position) mu of KV head h. */
+static void without_mean(float *x, const struct map *m, uint32_t h, uint32_t position, const uint16_t *key) {
   const float *mu = m->map + (size_t)2 * m->hk * m->r * m->d + (size_t)h * m->d;
-  float x[512], kh[512], most = 0;
   for (uint32_t i = 0; i < m->d / 2; i++) {
     uint32_t a, b;
     float c, s;
     pair(m->neox, m->rot, i, &a, &b);
-    turn(m->turn, m->d, m->page0 + t, i, &c, &s);
+    turn(m->turn, m->d, position, i, &c, &s);
     x[a] = half_to_float(key[a]) - (mu[a] * c - mu[b] * s);
     x[b] = half_to_float(key[b]) - (mu[b] * c + mu[a] * s);
   }
-  for (uint32_t i = 0; i < m->r; i++) {
-    kh[i] = (float)dot(m->map + ((size_t)h * m->r + i) * m->d, x, m->d);
-    most = fmaxf(most, fabsf(kh[i]));
-  }
+}
+
+/* kh [r] as the proxy of token t of the page.  alone: no other is written to its word of scales. */
+static void pack_row(const struct map *m, uint32_t h, uint32_t t, bool alone, const float *kh) {
+  float most = 0;
+  for (uint32_t i = 0; i < m->r; i++) most = fmaxf(most, fabsf(kh[i]));
   size_t row = (size_t)h * m->page + t;
   if (!m->int8) {
     uint16_t *out = (uint16_t *)m->px + row * m->rw * 8;
@@ -98,6 +99,14 @@ static void map_key(const struct map *m, uint32_t h, uint32_t t, bool alone, con
   for (uint32_t i = 0; i < m->rw * 16; i++) out[i] = i < m->r ? (int8_t)fminf(fmaxf(rintf(kh[i] * inverse), -127.0f), 127.0f) : 0;
   scales[row] = scale;
   if (t % 2 == 0 && alone) scales[row + 1] = 0;   /* a word of scales is written whole */
+}
+
+/* The proxy of token t of the page, whose key is given. */
+static void map_key(const struct map *m, uint32_t h, uint32_t t, bool alone, const uint16_t *key) {
+  float x[512], kh[512];
+  without_mean(x, m, h, m->page0 + t, key);
+  for (uint32_t i = 0; i < m->r; i++) kh[i] = (float)dot(m->map + ((size_t)h * m->r + i) * m->d, x, m->d);
+  pack_row(m, h, t, alone, kh);
 }
 
 void host_map_proxy(const struct host_call *c) {
@@ -160,6 +169,41 @@ void host_token_map(const struct host_call *c) {
     for (uint32_t i = 0; !p->again && i < d; i++) ((float *)c->buf[9])[(size_t)h * d + i] += half_to_float(row[d + i]);
     if (maps) map_key(&m, h, t, true, row);
   }
+}
+
+/* ---- the same by dense products */
+
+void host_gram_fold(const struct host_call *c) {
+  const struct gram_fold_params *p = c->params;
+  uint32_t d = p->d8 * 8;
+  const float *square = c->buf[1], *keys = (const float *)c->buf[0] + (size_t)p->hk * p->g * d;
+  float *sum = c->buf[2];
+  for (uint32_t h = 0; h < 2 * p->hk; h++, square += (size_t)d * d)
+    for (uint32_t i = 0; i < p->d8; i++)
+      for (uint32_t j = 0; j <= i; j++)
+        for (uint32_t e = 0; e < 64; e++) *sum++ += square[(size_t)(i * 8 + e / 8) * d + j * 8 + e % 8];
+  for (uint32_t i = 0; i < p->hk * d; i++) {
+    double k = 0;
+    for (size_t t = 0; t < p->rows; t++) k += keys[t * p->hk * (p->g + 2) * d + i];
+    sum[i] += (float)k;
+  }
+}
+
+void host_map_rows(const struct host_call *c) {
+  const struct map_rows_params *p = c->params;
+  const struct map m = { .hk = p->hk, .rot = p->rot, .neox = c->spec[1], .d = c->spec[2], .r = c->spec[3], .map = c->buf[1], .turn = c->buf[2] };
+  for (uint32_t h = 0; h < p->hk; h++)
+    for (uint32_t t = 0; t < p->n; t++)
+      without_mean((float *)c->buf[3] + ((size_t)h * p->n + t) * m.d, &m, h, p->pos0 + t,
+                   (const uint16_t *)c->buf[0] + ((size_t)(p->t0 + t) * p->hk + h) * 2 * m.d);
+}
+
+void host_map_pack(const struct host_call *c) {
+  const struct map_pack_params *p = c->params;
+  uint32_t r = c->spec[1];
+  const struct map m = { .hk = p->hk, .page = p->page, .rw = p->rw, .r = r, .int8 = c->id == KERNEL_MAP_PACK_I8, .px = c->buf[1] };
+  for (uint32_t h = 0; h < p->hk; h++)
+    for (uint32_t t = 0; t < p->n; t++) pack_row(&m, h, p->t0 + t, t + 1 == p->n, (const float *)c->buf[0] + ((size_t)h * p->n + t) * r);
 }
 
 /* ---- scores of the mean key */

@@ -297,12 +297,16 @@ void host_dequant(const struct host_call *c) {
 
 void host_gemm(const struct host_call *c) {
   const struct gemm_params *p = c->params;
-  for (size_t i = 0; i < p->m; i++)
-    for (size_t j = 0; j < p->n; j++) {
-      double sum = 0;
-      for (size_t e = 0; e < p->k; e++) sum += (double)((const float *)c->buf[0])[i * p->lda + e] * ((const float *)c->buf[1])[e * p->ldb + j];
-      ((float *)c->buf[2])[p->c0 + i * p->ldc + j] = (float)sum;
-    }
+  for (size_t l = 0; l < p->batch; l++) {
+    const float *a = (const float *)c->buf[0] + p->a0 + l * p->astr, *b = (const float *)c->buf[1] + p->b0 + l * p->bstr;
+    float *out = (float *)c->buf[2] + p->c0 + l * p->cstr;
+    for (size_t i = 0; i < p->m; i++)
+      for (size_t j = 0; j < p->n; j++) {
+        double sum = p->add ? out[i * p->ldc + j] : 0;
+        for (size_t e = 0; e < p->k; e++) sum += (double)a[p->ta ? e * p->lda + i : i * p->lda + e] * b[p->tb ? j * p->ldb + e : e * p->ldb + j];
+        out[i * p->ldc + j] = (float)sum;
+      }
+  }
 }
 
 /* ---- attention */
