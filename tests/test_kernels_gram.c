@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attention/gram_products.h"
 #include "base/half.h"
 #include "base/num.h"
 #include "shaders/step.h"
@@ -50,6 +51,29 @@ static float *sums_in_chunks(size_t device, const struct heads *s, const float *
   return out;
 }
 
+/* Forms of the products of gram_products.c, on a device that may have neither: its own gemm stands in for CLBlast's there. */
+static struct gram_products products_of(struct device *d, const struct gram_products_shape *s, enum form form) {
+  struct gram_products p;
+  struct forms before = d->forms;
+  d->forms.op[OP_GRAM].form = d->forms.op[OP_MAP].form = form;
+  ck_assert_int_eq(gram_products_init(&p, d, s), LRQK_OK);
+  d->forms = before;
+  return p;
+}
+
+/* The same sums by dense products, but for the last tokens. */
+static float *dense_sums(size_t device, const struct heads *s, const float *qkv, uint32_t rows, uint32_t last) {
+  struct bench b = { .dev = harness_device(device) };
+  struct gram_products p = products_of(b.dev, &(struct gram_products_shape){ .hk = s->hk, .g = s->g, .d = s->d }, FORM_CLBLAST);
+  struct view sum = bench_put(&b, test_memory(sum_floats(s), 4), sum_floats(s) * 4);
+  gram_products_sum(&p, bench_put(&b, qkv, (rows - last) * row_floats(s) * 4), rows - last, sum);
+  gram_products_sum(&p, bench_put(&b, qkv + (rows - last) * row_floats(s), last * row_floats(s) * 4), last, sum);
+  void *out = bench_take(&b, sum);
+  gram_products_destroy(&p);
+  bench_clear(&b);
+  return out;
+}
+
 /* Element (i, j) of the Gram of side 0 (queries) or 1 (keys) of KV head h, and the sum of keys, in double. */
 static double exact_gram(const struct heads *s, const float *qkv, uint32_t rows, uint32_t side, uint32_t h, uint32_t i, uint32_t j) {
   double sum = 0;
@@ -87,6 +111,9 @@ START_TEST(sums_are_grams) {
     float *parts = sums_in_chunks(i, s, qkv, rows, (const uint32_t[]){ 1, 16, 19, 1 });
     nmse_check(one, want, at, 1e-12, harness_name(i));
     ck_assert_msg(!memcmp(one, parts, at * 4), "%s: one chunk and four differ", harness_name(i));
+    float *dense = dense_sums(i, s, qkv, rows, 4), *again = dense_sums(i, s, qkv, rows, 4);
+    nmse_check(dense, want, at, 1e-12, harness_name(i));
+    ck_assert_msg(!memcmp(dense, again, at * 4), "%s: other bits the second time", harness_name(i));
   }
 }
 END_TEST
@@ -277,6 +304,23 @@ static char *map_page(size_t device, const struct maps *m, const uint16_t *rows)
   return out;
 }
 
+/* ... by a dense product for each 64 of them. */
+static char *map_page_dense(size_t device, const struct maps *m, const uint16_t *rows) {
+  const struct plane *s = m->s;
+  struct bench b = { .dev = harness_device(device) };
+  struct view px = bench_put(&b, canary_words(m->plane_bytes), m->plane_bytes), kv = bench_put(&b, rows, (size_t)s->page * s->hk * s->d * 4);
+  struct view map = bench_put(&b, m->map, m->map_bytes), turn = bench_put(&b, m->turn, m->turn_bytes);
+  struct gram_products_shape shape = { .hk = s->hk, .g = s->g, .d = s->d, .rank = s->rank, .neox = s->neox, .int8 = s->bits == 8, .maps = true };
+  struct gram_products dense = products_of(b.dev, &shape, FORM_CLBLAST);
+  dense.batch = 64;
+  struct map_proxy_params p = { .hk = s->hk, .rot = s->rot, .n = s->n, .page = s->page, .page0 = s->page0, .rw = m->rw };
+  gram_products_map(&dense, &p, kv, map, turn, px);
+  char *out = bench_take(&b, px);
+  gram_products_destroy(&dense);
+  bench_clear(&b);
+  return out;
+}
+
 /* One proxy row against M_K'(k - R(t) mu). */
 static void check_row(const struct maps *m, const char *px, uint32_t h, uint32_t t, const uint16_t *key) {
   const struct plane *s = m->s;
@@ -363,9 +407,14 @@ START_TEST(tokens_are_taken) {
       ck_assert_msg(!memcmp(a.px, canary_words(m.plane_bytes), m.plane_bytes), "%s: keys are mapped without maps", harness_name(i));
       continue;
     }
-    char *built = map_page(i, &m, a.host);
+    char *built = map_page(i, &m, a.host), *dense = map_page_dense(i, &m, a.host);
     for (uint32_t h = 0; h < s->hk; h++)
-      for (uint32_t t = 0; t < s->n; t++) check_row(&m, built, h, t, a.host + ((size_t)t * s->hk + h) * 2 * s->d);
+      for (uint32_t t = 0; t < s->n; t++) {
+        check_row(&m, built, h, t, a.host + ((size_t)t * s->hk + h) * 2 * s->d);
+        check_row(&m, dense, h, t, a.host + ((size_t)t * s->hk + h) * 2 * s->d);
+      }
+    for (size_t w = 0; w < m.plane_bytes / 4; w++)       /* neither writes what is no proxy's */
+      ck_assert_msg((((uint32_t *)dense)[w] == CANARY) == (((uint32_t *)built)[w] == CANARY), "%s: word %zu of the page", harness_name(i), w);
     ck_assert_msg(!memcmp(built, a.px, m.plane_bytes), "%s: proxies made at once and one by one differ", harness_name(i));
   }
 }
