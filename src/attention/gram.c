@@ -175,7 +175,10 @@ enum lrqk_status gram_state(const struct gram *g, const struct gram_shape *s, st
   TRY(state_view(st, g->sum));
   if (marked) TRY(state_view(st, g->old));
   TRY(state_host(st, pending, sizeof *pending));
-  if (*pending >= GRAM_PENDING) return state_damaged(st, "the number of tokens that wait to be summed");
+  if (*pending >= GRAM_PENDING) {
+    *pending = 0;   /* what was read is forgotten by a cut, which sums them */
+    return state_damaged(st, "the number of tokens that wait to be summed");
+  }
   if (*pending) TRY(state_view(st, (struct view){ g->pending.buf, g->pending.offset, *pending * row_floats(s->core) * 4 }));
   return made && s->maps ? state_view(st, g->map) : LRQK_OK;
 }

@@ -63,8 +63,10 @@ int work_session(struct ui *u, struct work *w, const struct lrqk_cache_options *
   lrqk_session_close(w->session);
   w->session = NULL;
   struct lrqk_session_options opt = {.cache = *cache, .n_ctx = n_ctx, .progress = ui_progress, .progress_ud = u};
+  double t = ui_now();
   enum lrqk_status s = lrqk_session_open(&w->session, w->engine, &opt);
   if (s) return (int)s;
+  ui_info(u, "context of %u tokens, opened in %.2f s", n_ctx, ui_now() - t);
   w->n_ctx = n_ctx;
   return ui_interrupted() ? LRQK_INTERRUPTED : 0;
 }
