@@ -248,7 +248,7 @@ START_TEST(figures_of_kernels) {
   struct lrqk_ceilings c;
   ck_assert_int_eq(lrqk_engine_ceilings(engine, &c), LRQK_OK);
   ck_assert(c.device_gb_per_s > 0.01 && c.device_gb_per_s < 1e5 && c.bus_gb_per_s > 0.01 && c.gflop_per_s > 0.01 && c.gflop_per_s < 1e7);
-  ck_assert(c.empty_us >= 0 && c.empty_us < 1e5);
+  ck_assert(c.empty_us >= 0 && c.empty_us < 1e5 && c.stamp_us >= 0 && c.stamp_us < 1e4);
   close_session();
 }
 END_TEST

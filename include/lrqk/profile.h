@@ -58,7 +58,8 @@ struct lrqk_profile_options {
 enum lrqk_status lrqk_session_profile(lrqk_session *s, const struct lrqk_profile_options *opt);
 
 /* What this device can do at most, as short runs show: the roofs over the kernels. */
-struct lrqk_ceilings { double device_gb_per_s, bus_gb_per_s, gflop_per_s, empty_us; };   /* empty: a dispatch that does nothing */
+struct lrqk_ceilings { double device_gb_per_s, bus_gb_per_s, gflop_per_s, empty_us, stamp_us; };   /* empty: a dispatch that does nothing; stamp:
+                                                                          the least that a timestamp behind it adds */
 enum lrqk_status lrqk_engine_ceilings(lrqk_engine *e, struct lrqk_ceilings *out);        /* takes a second or so; as above */
 
 /* The hardware counters that the profiles of this engine read; they live as long as it does. */

@@ -81,16 +81,16 @@ static int decode_one(struct profiler *p, size_t i) {
 }
 
 /* A timestamp's cost: how much longer timed tokens take than those beside them, by command.  Where a slice begins with the end of the one
- * before, as Vulkan's timestamps have it, the cost lies in it and is taken off, but never most of it: what others cost is a mean.  Slices of
- * a prefill are left alone: they are long, and drivers hide more of the cost behind them. */
+ * before, as Vulkan's timestamps have it, the cost lies in it and is taken off, but never most of it: what others cost is a mean.  A prefill
+ * has nothing beside it: off its slices goes the least that a timestamp costs behind a dispatch that does nothing. */
 static void take_off(struct profiler *p) {
-  uint64_t cost = p->head.off_us > 0 ? (uint64_t)(p->head.off_us * 1e3) : 0;
+  uint64_t token = p->head.off_us > 0 ? (uint64_t)(p->head.off_us * 1e3) : 0, prefill = (uint64_t)(p->head.prefill_off_us * 1e3);
   struct lrqk_profile_event *last = NULL;
   uint64_t end = 0;
   for (size_t i = 0; i < p->log.n; i++) {
     struct lrqk_profile_event *e = &p->log.event[i];
-    if (e->host || e->phase != LRQK_PHASE_DECODE) continue;
-    uint64_t most = e->begin_ns + (e->end_ns - e->begin_ns) / 8 * 7, ready = end + cost;
+    if (e->host) continue;
+    uint64_t most = e->begin_ns + (e->end_ns - e->begin_ns) / 8 * 7, ready = end + (e->phase == LRQK_PHASE_DECODE ? token : prefill);
     if (last && last->submission == e->submission && last->token == e->token && ready > e->begin_ns) e->begin_ns = ready < most ? ready : most;
     end = e->end_ns;
     last = e;
@@ -120,7 +120,9 @@ static void own_cost(struct profiler *p) {
   p->head.stamp_us = longer && decoded ? median(longer, n) * 1e3 * (double)p->head.stamped / (double)decoded : NAN;
   p->head.own_ms = p->head.stamp_us * (double)all / 1e3;
   free(longer);
-  p->head.off_us = abut(&p->log) ? p->head.stamp_us : 0;
+  bool lies_in = abut(&p->log);
+  p->head.off_us = !lies_in ? 0 : isnan(p->head.stamp_us) ? p->head.ceilings.stamp_us : p->head.stamp_us;
+  p->head.prefill_off_us = lies_in ? p->head.ceilings.stamp_us : 0;
   take_off(p);
 }
 

@@ -53,7 +53,8 @@ struct profile_head {
   uint64_t prefill, decode, stamped, every;
   double prefill_ms, plain_ms, stamped_ms;   /* of a decoded token, host time: median of those without stamps and with */
   uint64_t clock_error_ns;                   /* the largest */
-  double run_ms, stamp_us, own_ms, off_us;   /* of prefill and all tokens; of a timestamp, of all of them; what was taken off each slice */
+  double run_ms, stamp_us, own_ms, off_us;   /* of prefill and all tokens; of a timestamp, of all of them; what was taken off each slice ... */
+  double prefill_off_us;                     /* ... and off those of the prefill */
   const double *token_ms;                    /* [n_token_ms] host time of every decoded token */
   size_t n_token_ms;
 };

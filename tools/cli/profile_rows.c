@@ -258,6 +258,7 @@ void profile_json(struct text *t, const struct profile_head *h, const struct pro
   json_field_string(t, "clocks", h->device.calibrated ? "calibrated" : "measured");
   json_field_num(t, "stamp_us", h->stamp_us);
   json_field_num(t, "taken_off_us", h->off_us > 0 ? h->off_us : 0);
+  json_field_num(t, "taken_off_prefill_us", h->prefill_off_us);
   json_field_num(t, "stamps_ms", h->own_ms);
   json_field_num(t, "run_ms", h->run_ms);
   json_key(t, "token_ms");
