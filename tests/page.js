@@ -14,6 +14,7 @@
   const seen = id => document.getElementById(id).offsetParent !== null;
 
   choose('call');
+  said.rows = Math.round((document.getElementById('timeline').clientHeight - 20) / 24);
   for (const k of ['ArrowRight', 'ArrowDown', 'ArrowUp', 'ArrowUp', 'ArrowLeft', 'Enter', '+', '-', '0']) key('timeline', k);
   said.line = text('read-line');
   for (let y = .05; y < 1; y += .1) for (let x = 0; x <= 1; x += .05) pointer('timeline', 'pointermove', x, y);

@@ -53,6 +53,7 @@ for policy in lrqk offload full; do
     dom "$tmp/used.html" $width
     sound
     says data-ready 6
+    says data-said-rows 5
     says data-said-line '.*: .* from .*'
     says data-said-tip '.* from .*'
     says data-said-kernels '[1-9][0-9]*'
@@ -75,6 +76,13 @@ for policy in lrqk offload full; do
     esac
   done
 done
+
+# Slices beside others have a row of their own (what gathers is on a lane of its own here, as if there were two queues).
+page=beside
+{ sed '/<\/html>/d; s/\(\["GATHER",[^]]*\)0\]/\11]/g' "$tmp/lrqk.html"; echo '<script>'; cat "$here/page.js"; echo '</script></html>'; } >"$tmp/used.html"
+dom "$tmp/used.html" 1280
+sound
+says data-said-rows 6
 
 # What goes wrong would be seen: a script that fails, and an image from elsewhere.
 page=broken

@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "engine.h"
 #include "gguf_writer.h"
 #include "kernel_harness.h"
 #include "lrqk/profile.h"
@@ -15,7 +16,7 @@
 
 #include "suite.h"   /* last: it has a macro named fail */
 
-enum { VOCAB = 288, CTX = 512, PROMPT = 200, STEPS = 9, EVERY = 4, ROW = 2 * 32 * 2,
+enum { VOCAB = 288, CTX = 512, LONG = 8192, PROMPT = 200, STEPS = 9, EVERY = 4, ROW = 2 * 32 * 2,
        KEPT = (6 + 2 * 2) * 32 * 4 / 2 };   /* bytes of one K, V row; a KV head's part of what waits for the Gram sums */
 
 static char path[64];
@@ -38,20 +39,23 @@ static void log_errors(void *ud, enum lrqk_log_level level, const char *text) {
 
 static void silent(void *ud, enum lrqk_log_level level, const char *text) { (void)ud; (void)level; (void)text; }
 
-static void open_session(const char *device, bool timing) {
+static void open_policy(const char *device, bool timing, enum lrqk_policy policy, uint32_t n_ctx) {
   events.n = 0;
   static const struct tiny_model shape = { .layers = 3, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB,
-                                           .ctx = CTX, .seed = 7 };
+                                           .ctx = LONG, .seed = 7 };
   tiny_model_save(&shape, path);
   const struct lrqk_model_options mo = { .log = timing ? log_errors : silent };
   ck_assert_int_eq(lrqk_model_open(&model, path, &mo), LRQK_OK);
   const struct lrqk_engine_options eo = { .device = device, .validate = test_validates(), .timing = timing };
   ck_assert_int_eq(lrqk_engine_open(&engine, model, &eo), LRQK_OK);
-  struct lrqk_session_options so = { .cache = lrqk_cache_defaults(), .n_ctx = CTX };
+  struct lrqk_session_options so = { .cache = lrqk_cache_defaults(), .n_ctx = n_ctx };
+  so.cache.policy = policy;
   so.cache.active = 64;
   so.cache.lite = 16;
   ck_assert_int_eq(lrqk_session_open(&session, engine, &so), LRQK_OK);
 }
+
+static void open_session(const char *device, bool timing) { open_policy(device, timing, LRQK_POLICY_LRQK, CTX); }
 
 static void close_session(void) {
   lrqk_session_close(session);
@@ -87,9 +91,11 @@ static size_t count(uint64_t token, const char *name) {
   return n;
 }
 
-/* What a call says of itself: device slices in order, all within the call on the host's clock, give or take the clocks' error. */
+/* What a call says of itself: device slices in order unless a second queue runs some beside the others, all within the call on the
+ * host's clock, give or take the clocks' error. */
 static void check_call(uint64_t token) {
   const struct lrqk_profile_event *call = NULL, *last = NULL;
+  bool in_order = engine->dev->caps.info.queues < 2 || !engine->dev->ops->times_aside;
   for (size_t i = 0; i < events.n; i++)
     if (events.event[i].token == token && events.event[i].host && !strcmp(events.event[i].name, "call")) call = &events.event[i];
   ck_assert_ptr_nonnull(call);
@@ -101,12 +107,12 @@ static void check_call(uint64_t token) {
     ck_assert_uint_ge(e->begin_ns + e->clock_error_ns + 1, call->begin_ns);
     ck_assert_uint_le(e->end_ns, call->end_ns + e->clock_error_ns + 1);
     if (e->host) continue;
-    if (last) ck_assert_uint_le(last->end_ns, e->begin_ns);
+    if (last && in_order) ck_assert_uint_le(last->end_ns, e->begin_ns);
     last = e;
     sum += (double)(e->end_ns - e->begin_ns);
     ck_assert_str_ne(e->stage, "");
   }
-  ck_assert(sum > 0 && sum <= (double)(call->end_ns - call->begin_ns));
+  ck_assert(sum > 0 && (!in_order || sum <= (double)(call->end_ns - call->begin_ns)));
 }
 
 START_TEST(every_command_has_one_slice) {
@@ -556,6 +562,47 @@ START_TEST(hardware_counters) {
 }
 END_TEST
 
+static bool one_token(const struct lrqk_profile_event *a, const struct lrqk_profile_event *b) { return !a->host && !b->host && a->token == b->token; }
+
+/* Pairs of slices that ran at the same time. */
+static size_t overlapping(void) {
+  size_t n = 0;
+  for (size_t i = 0; i < events.n; i++)
+    for (size_t k = 0; k < i; k++) {
+      const struct lrqk_profile_event *a = &events.event[i], *b = &events.event[k];
+      n += one_token(a, b) && a->begin_ns < b->end_ns && b->begin_ns < a->end_ns;
+    }
+  return n;
+}
+
+/* Copies of policy offload on a second queue, as a CPU driver has it too when it is asked: where such commands can be timed they run
+ * beside the kernels of the first, and the trace has them on a track of its own. */
+START_TEST(second_queue) {
+  char file[80];
+  snprintf(file, sizeof file, "%s.trace", path);
+  open_policy(devices[_i], true, LRQK_POLICY_OFFLOAD, LONG);
+  engine->dev->caps.info.queues = 2;
+  ck_assert_int_eq(lrqk_session_fill(session, LONG - 20 * EVERY, 1), LRQK_OK);
+  profile(false);
+  bool apart = engine->dev->ops->times_aside;
+  for (int tries = 0; tries < 20 && (tries == 0 || (apart && !overlapping())); tries++) {
+    events.n = 0;
+    decode(EVERY);
+  }
+  ck_assert_msg(apart ? overlapping() > 0 : overlapping() == 0, "%zu slices overlap", overlapping());
+  trace_write(file, events.event, events.n);
+  json_t *root = load(file), *list = json_object_get(root, "traceEvents"), *e;
+  size_t i, kernels = 0, beside = 0;
+  for (i = 0; i < events.n; i++) kernels += !events.event[i].host;
+  json_array_foreach(list, i, e) beside += !strcmp(string(e, "ph"), "X") && number(e, "tid") > 2;
+  ck_assert_uint_eq(check_trace(list, apart ? 3 : 2, 1), kernels);
+  ck_assert_msg(apart ? beside > 0 && beside <= overlapping() : beside == 0, "%zu slices beside others, %zu overlap", beside, overlapping());
+  json_decref(root);
+  unlink(file);
+  close_session();
+}
+END_TEST
+
 int main(void) {
   snprintf(path, sizeof path, "test_profile_%d.gguf", (int)getpid());
   Suite *suite = suite_create("profile");
@@ -572,6 +619,7 @@ int main(void) {
   tcase_add_loop_test(t, heads_add_up, 0, n);
   tcase_add_loop_test(t, figures_of_kernels, 0, n);
   tcase_add_test(t, needs_timing);
+  tcase_add_loop_test(t, second_queue, 0, n);
   tcase_add_loop_test(t, files_keep_the_rules, 0, n);
   tcase_add_test(t, overlapping_kernels);
   tcase_add_test(t, hardware_counters);

@@ -30,8 +30,12 @@ void trace_sample(const char *path) {
     event[i + 1] = (struct lrqk_profile_event){.phase = LRQK_PHASE_DECODE, .name = kernels[i].name, .stage = kernels[i].stage, .layer = kernels[i].layer,
                                                .token = 7, .begin_ns = 1000 + kernels[i].begin, .end_ns = 1000 + kernels[i].end, .grid = {3, 2, 1},
                                                .workgroup = 64, .submission = 5, .device_bytes = 40, .bus_bytes = 2, .flops = 10};
-  struct profile_counter counter = {.at_ns = 4200, .kv_bytes = 1 << 20, .bus_bytes = 512, .hit_rate = 0.75};
-  struct profile_log log = {.event = event, .n = SAMPLE_KERNELS + 1, .counter = &counter, .n_counters = 1};
+  trace_write(path, event, SAMPLE_KERNELS + 1);
+}
+
+void trace_write(const char *path, struct lrqk_profile_event *event, size_t n) {
+  struct profile_counter counter = {.at_ns = event[0].end_ns - 300, .kv_bytes = 1 << 20, .bus_bytes = 512, .hit_rate = 0.75};
+  struct profile_log log = {.event = event, .n = n, .counter = &counter, .n_counters = 1};
   struct profile_head head = {.device = {.name = "a \"device\""}};
   struct text t = {0};
   profile_trace(&t, &head, &log);

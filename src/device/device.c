@@ -513,7 +513,8 @@ static enum lrqk_status send(struct device *d) {
 
 bool device_aside_begin(struct device *d) {
   struct device_priv *p = d->priv;
-  if (d->caps.info.queues < 2 || !d->ops->aside || d->stamping || d->serial || p->fault != LRQK_OK || p->lost) return false;
+  bool timed = d->stamping && (d->serial || d->whole || !d->ops->times_aside);
+  if (d->caps.info.queues < 2 || !d->ops->aside || timed || p->fault != LRQK_OK || p->lost) return false;
   join(d);
   if (p->recorded) note(d, send(d));
   if (p->fault == LRQK_OK) note(d, d->ops->aside(d, true));

@@ -141,7 +141,8 @@ void device_fill(struct device *d, struct view dst, uint32_t word);
 
 /* What is recorded between begin and end goes to the second queue, behind everything before, and may run beside what comes
  * after: device.c makes the first later command that needs it wait.  Begin does nothing and returns false (end then has no
- * part) where there is one queue, or while commands are timed; what is recorded then goes on in order. */
+ * part) where there is one queue, or while commands are timed and the back end cannot time them there; what is recorded then goes on
+ * in order. */
 bool device_aside_begin(struct device *d);
 void device_aside_end(struct device *d);
 
@@ -199,6 +200,7 @@ struct device_ops {
    * what it got is sent.  join: what is recorded next on the first queue waits for all that.  wait covers it, too. */
   enum lrqk_status (*aside)(struct device *d, bool begin);
   enum lrqk_status (*join)(struct device *d);
+  bool times_aside;                                        /* spans are in the order of recording, whatever the queue */
   size_t (*spans)(struct device *d, struct span *out, size_t cap);
   size_t (*counters)(struct device *d, const struct span *s, const struct lrqk_counter_value **out);   /* without it a device has none */
   bool (*clocks)(struct device *d, struct clocks *out);    /* optional, as the next two; nothing is recorded or runs */

@@ -1,5 +1,5 @@
 /* profile.h - what `lrqk profile` gathers (cmd_profile.c) and how it is shown: rows of figures (profile_rows.c) and a
- * timeline (profile_trace.c), counters of the KV heads (profile_heads.c) and the worth of their choices (profile_quality.c). */
+ * timeline (profile_trace.c, profile_lanes.c), counters of the KV heads (profile_heads.c) and the worth of their choices (profile_quality.c). */
 #ifndef CLI_PROFILE_H
 #define CLI_PROFILE_H
 
@@ -22,6 +22,12 @@ struct profile_log {
 void profile_log_add(void *log, const struct lrqk_profile_event *e);   /* an lrqk_profile_fn */
 void profile_log_free(struct profile_log *l);
 void profile_log_kind(void *log, const struct lrqk_counter *c);        /* for lrqk_engine_counters, before events come */
+
+/* The events of a log, those of a call from its first one on in the order of time, the host's before the device's.  lane: 0, or (kernels
+ * that overlap) the first beside which nothing else runs. */
+struct profile_slice { const struct lrqk_profile_event *e; int lane; };
+struct profile_slice *profile_slices(const struct profile_log *l, int *lanes);   /* [l->n], malloc'ed; NULL: out of memory */
+size_t profile_call_events(const struct profile_log *l, size_t first);           /* how many belong to the call that begins with `first` */
 
 /* What a row sums: the calls of a kernel in one stage and phase, those in one layer too, all of a stage, all of a phase. */
 enum profile_level { PER_KERNEL, PER_LAYER, PER_STAGE, PER_PHASE };

@@ -1,5 +1,6 @@
 /* profile_page.c - a profile as one HTML page that needs nothing else (tools/cli/page: template, style and script, which CMake
  * embeds).  The page draws from a JSON object in it: what `--json --per-head` prints, and the slices of every call. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "profile.h"
@@ -40,8 +41,9 @@ static void microseconds(struct text *t, uint64_t ns) {
 
 struct sums { uint64_t begin, end, device, bus, n; double flops; };
 
-/* [name, stage, layer, begin, duration, groups, workgroup, device bytes, bus bytes, flops, counters]; name: how many where they are several */
-static void slice(struct text *t, const struct profile_log *l, const struct lrqk_profile_event *e, const struct sums *s, uint64_t zero) {
+/* [name, stage, layer, begin, duration, groups, workgroup, device bytes, bus bytes, flops, lane, counters]; name: how many where they are several */
+static void slice(struct text *t, const struct profile_log *l, const struct profile_slice *first, const struct sums *s, uint64_t zero) {
+  const struct lrqk_profile_event *e = first->e;
   json_open(t, '[');
   if (s->n > 1) json_uint(t, s->n);
   else json_string(t, e->name);
@@ -54,51 +56,54 @@ static void slice(struct text *t, const struct profile_log *l, const struct lrqk
   json_uint(t, s->device);
   json_uint(t, s->bus);
   json_num(t, s->flops);
+  json_int(t, first->lane);
   if (s->n == 1 && e->n_counters) profile_counted_event_list(t, l, e);
   json_close(t, ']');
 }
 
-static bool joined(const struct lrqk_profile_event *a, const struct lrqk_profile_event *b) {
-  return !b->host && a->layer == b->layer && !strcmp(a->stage, b->stage);
+static bool joined(const struct profile_slice *a, const struct profile_slice *b) {
+  return a->lane == b->lane && a->e->layer == b->e->layer && !strcmp(a->e->stage, b->e->stage);
 }
 
-static void host_slices(struct text *t, const struct lrqk_profile_event *e, size_t n, uint64_t zero) {
+static void host_slices(struct text *t, const struct profile_slice *s, size_t n, uint64_t zero) {
   json_key(t, "host");
   json_open(t, '[');
   for (size_t i = 0; i < n; i++) {
-    if (!e[i].host) continue;
+    const struct lrqk_profile_event *e = s[i].e;
+    if (!e->host) continue;
     json_open(t, '[');
-    json_string(t, e[i].name);
-    microseconds(t, e[i].begin_ns - zero);
-    microseconds(t, e[i].end_ns - e[i].begin_ns);
+    json_string(t, e->name);
+    microseconds(t, e->begin_ns - zero);
+    microseconds(t, e->end_ns - e->begin_ns);
     json_close(t, ']');
   }
   json_close(t, ']');
 }
 
 /* The n events of one call. */
-static void call(struct text *t, const struct profile_log *l, const struct lrqk_profile_event *e, size_t n) {
+static void call(struct text *t, const struct profile_log *l, const struct profile_slice *s, size_t n) {
   uint64_t zero = UINT64_MAX;
   for (size_t i = 0; i < n; i++)
-    if (e[i].begin_ns < zero) zero = e[i].begin_ns;
+    if (s[i].e->begin_ns < zero) zero = s[i].e->begin_ns;
   json_open(t, '{');
-  json_field_string(t, "phase", profile_phase(e->phase));
-  json_field_uint(t, "token", e->token);
-  host_slices(t, e, n, zero);
+  json_field_string(t, "phase", profile_phase(s->e->phase));
+  json_field_uint(t, "token", s->e->token);
+  host_slices(t, s, n, zero);
   json_key(t, "slices");
   json_open(t, '[');
   for (size_t i = 0; i < n; i++) {
-    if (e[i].host) continue;
-    const struct lrqk_profile_event *first = &e[i];
-    struct sums s = {first->begin_ns, first->end_ns, first->device_bytes, first->bus_bytes, 1, first->flops};
-    for (; n > MANY && i + 1 < n && joined(first, &e[i + 1]); s.n++) {
-      i++;
-      s.end = e[i].end_ns;
-      s.device += e[i].device_bytes;
-      s.bus += e[i].bus_bytes;
-      s.flops += e[i].flops;
+    const struct profile_slice *first = &s[i];
+    const struct lrqk_profile_event *e = first->e;
+    if (e->host) continue;
+    struct sums sum = {e->begin_ns, e->end_ns, e->device_bytes, e->bus_bytes, 1, e->flops};
+    for (; n > MANY && i + 1 < n && joined(first, &s[i + 1]); sum.n++) {
+      e = s[++i].e;
+      sum.end = e->end_ns;
+      sum.device += e->device_bytes;
+      sum.bus += e->bus_bytes;
+      sum.flops += e->flops;
     }
-    slice(t, l, first, &s, zero);
+    slice(t, l, first, &sum, zero);
   }
   json_close(t, ']');
   json_close(t, '}');
@@ -120,10 +125,11 @@ static void data(struct text *t, const struct profile_head *h, const struct prof
   json_close(t, ']');
   json_key(t, "calls");
   json_open(t, '[');
-  for (size_t i = 0, n; i < l->n; i += n) {
-    for (n = 1; i + n < l->n && l->event[i + n].phase == l->event[i].phase && l->event[i + n].token == l->event[i].token;) n++;
-    call(t, l, &l->event[i], n);
-  }
+  int lanes;
+  struct profile_slice *s = profile_slices(l, &lanes);
+  if (!s) t->failed = true;
+  for (size_t i = 0, n; s && i < l->n; i += n) call(t, l, s + i, n = profile_call_events(l, i));
+  free(s);
   json_close(t, ']');
   json_close(t, '}');
 }

@@ -1,13 +1,13 @@
 /* profile_trace.c - the timeline of a profile as Chrome trace events (the JSON array format, "X" complete events with ts and
  * dur in microseconds).  One track for the host, one for the queue of the device; on it a call holds its layers, a layer its
- * stages, a stage its kernels.  A kernel that begins before the one before it has ended goes to a further track. */
+ * stages, a stage its kernels.  Kernels that overlap, on one queue or on two, go to further tracks. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "profile.h"
 
-enum { HOST = 1, QUEUE = 2, LANES = 16 };   /* tracks; those of the device are QUEUE + lane */
+enum { HOST = 1, QUEUE = 2 };   /* tracks; those of the device are QUEUE + lane */
 
 static void begin_event(struct text *t, const char *phase, const char *name, int track, uint64_t at_ns, uint64_t zero) {
   json_open(t, '{');
@@ -65,23 +65,6 @@ static void kernel_slice(struct text *t, const struct lrqk_profile_event *e, int
   json_close(t, '}');
 }
 
-/* The lane of each event, where it lies beside nothing else: 0 unless kernels overlap.  NULL: out of memory. */
-static unsigned char *lanes_of(const struct profile_log *l, int *used) {
-  unsigned char *lane = calloc(l->n + 1, 1);
-  uint64_t free_at[LANES] = {0};
-  *used = 1;
-  for (size_t i = 0; lane && i < l->n; i++) {
-    const struct lrqk_profile_event *e = &l->event[i];
-    int k = 0;
-    if (e->host) continue;
-    while (k < LANES - 1 && free_at[k] > e->begin_ns) k++;
-    free_at[k] = e->end_ns;
-    lane[i] = (unsigned char)k;
-    if (k >= *used) *used = k + 1;
-  }
-  return lane;
-}
-
 /* A slice over all events of the first lane from i on that are alike. */
 enum level { CALL, LAYER, STAGE };
 
@@ -89,25 +72,25 @@ static bool alike(const struct lrqk_profile_event *a, const struct lrqk_profile_
   return a->phase == b->phase && a->token == b->token && (level < LAYER || a->layer == b->layer) && (level < STAGE || !strcmp(a->stage, b->stage));
 }
 
-/* The event of the first lane that comes before i (step -1) or after it (1); l->n: none. */
-static size_t beside(const struct profile_log *l, const unsigned char *lane, size_t i, int step) {
-  do i += (size_t)step;   /* below 0 it wraps beyond l->n */
-  while (i < l->n && (l->event[i].host || lane[i]));
-  return i < l->n ? i : l->n;
+/* The event of the first lane that comes before i (step -1) or after it (1); n: none. */
+static size_t beside(const struct profile_slice *s, size_t n, size_t i, int step) {
+  do i += (size_t)step;   /* below 0 it wraps beyond n */
+  while (i < n && (s[i].e->host || s[i].lane));
+  return i < n ? i : n;
 }
 
-static void group_slice(struct text *t, const struct profile_log *l, const unsigned char *lane, size_t i, enum level level, uint64_t zero) {
-  const struct lrqk_profile_event *e = &l->event[i];
-  size_t before = beside(l, lane, i, -1), last = i;
-  if (e->host || lane[i] || (before < l->n && alike(e, &l->event[before], level))) return;   /* not the first of them */
-  for (size_t next; (next = beside(l, lane, last, 1)) < l->n && alike(e, &l->event[next], level);) last = next;
+static void group_slice(struct text *t, const struct profile_slice *s, size_t n, size_t i, enum level level, uint64_t zero) {
+  const struct lrqk_profile_event *e = s[i].e;
+  size_t before = beside(s, n, i, -1), last = i;
+  if (e->host || s[i].lane || (before < n && alike(e, s[before].e, level))) return;   /* not the first of them */
+  for (size_t next; (next = beside(s, n, last, 1)) < n && alike(e, s[next].e, level);) last = next;
   char name[64];
   if (level == CALL) snprintf(name, sizeof name, "%s %llu", e->phase == LRQK_PHASE_DECODE ? "token" : "prefill from", (unsigned long long)e->token);
   else if (level == STAGE) snprintf(name, sizeof name, "%s", e->stage);
   else if (e->layer < 0) return;
   else snprintf(name, sizeof name, "layer %d", (int)e->layer);
   begin_event(t, "X", name, QUEUE, e->begin_ns, zero);
-  duration(t, l->event[last].end_ns - e->begin_ns);
+  duration(t, s[last].e->end_ns - e->begin_ns);
   json_field_string(t, "cat", level == CALL ? "call" : level == LAYER ? "layer" : "stage");
   json_close(t, '}');
 }
@@ -135,8 +118,8 @@ static void name_tracks(struct text *t, const char *device, int lanes) {
 void profile_trace(struct text *t, const struct profile_head *h, const struct profile_log *l) {
   uint64_t zero = UINT64_MAX;
   int lanes;
-  unsigned char *lane = lanes_of(l, &lanes);
-  if (!lane) {
+  struct profile_slice *s = profile_slices(l, &lanes);
+  if (!s) {
     t->failed = true;
     return;
   }
@@ -148,8 +131,8 @@ void profile_trace(struct text *t, const struct profile_head *h, const struct pr
   json_open(t, '[');
   name_tracks(t, h->device.name, lanes);
   for (size_t i = 0; i < l->n; i++) {
-    for (enum level level = CALL; level <= STAGE; level++) group_slice(t, l, lane, i, level, zero);
-    kernel_slice(t, &l->event[i], lane[i], zero);
+    for (enum level level = CALL; level <= STAGE; level++) group_slice(t, s, l->n, i, level, zero);
+    kernel_slice(t, s[i].e, s[i].lane, zero);
   }
   for (size_t i = 0; i < l->n_counters; i++) {
     const struct profile_counter *c = &l->counter[i];
@@ -160,5 +143,5 @@ void profile_trace(struct text *t, const struct profile_head *h, const struct pr
   }
   json_close(t, ']');
   json_close(t, '}');
-  free(lane);
+  free(s);
 }

@@ -45,7 +45,7 @@ static enum lrqk_status open_device(struct ocl *o, uint32_t index, const struct 
   if (!o->context) return ocl_fail(o, r, "clCreateContext");
   o->queue = clCreateCommandQueue(o->context, o->ocl.id, o->timing ? CL_QUEUE_PROFILING_ENABLE : 0, &r);
   if (!o->queue) return ocl_fail(o, r, "clCreateCommandQueue");
-  o->second = clCreateCommandQueue(o->context, o->ocl.id, 0, &r);
+  o->second = clCreateCommandQueue(o->context, o->ocl.id, o->timing ? CL_QUEUE_PROFILING_ENABLE : 0, &r);
   if (!o->second) return ocl_fail(o, r, "clCreateCommandQueue");
   ocl_cache_open(o);
   return LRQK_OK;
@@ -83,6 +83,6 @@ const struct device_ops device_opencl = {
   .buffer_create = ocl_buffer_create, .buffer_destroy = ocl_buffer_destroy,
   .kernel_create = ocl_kernel_create, .kernel_destroy = ocl_kernel_destroy,
   .dispatch = ocl_dispatch, .copy = ocl_copy, .fill = ocl_fill, .barrier = ocl_barrier,
-  .submit = ocl_submit, .wait = ocl_wait, .aside = ocl_aside, .join = ocl_join, .spans = ocl_spans, .clocks = ocl_clocks,
+  .submit = ocl_submit, .wait = ocl_wait, .aside = ocl_aside, .join = ocl_join, .times_aside = true, .spans = ocl_spans, .clocks = ocl_clocks,
   .kernel_figures = ocl_kernel_figures,
 };

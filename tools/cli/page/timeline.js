@@ -6,10 +6,10 @@ function rowsOf(call) {
   const host = { name: 'call', slices: [] }, waits = { name: 'host', slices: [] };
   for (const [name, a, d] of call.host)
     (name === 'call' ? host : waits).slices.push({ a, b: a + d, text: name, stage: 'host', say: hostWords[name] || name });
-  const layers = { name: 'layer', slices: [] }, stages = { name: 'stage', slices: [] }, kernels = { name: 'kernel', slices: [] };
+  const layers = { name: 'layer', slices: [] }, stages = { name: 'stage', slices: [] }, kernels = [];
   let last = null;
   for (const s of call.slices) {
-    const [name, stage, layer, a, d, groups, size, device, bus, flops, counted] = s, b = a + d;
+    const [name, stage, layer, a, d, groups, size, device, bus, flops, lane, counted] = s, b = a + d;
     const where = layer < 0 ? '' : ', layer ' + layer;
     const extend = (row, same, text, st, say) => {
       const old = row.slices[row.slices.length - 1];
@@ -17,16 +17,17 @@ function rowsOf(call) {
       else row.slices.push({ a, b, text, stage: st, say });
     };
     const sameLayer = last && last[2] === layer;
-    if (layer >= 0) extend(layers, sameLayer, 'layer ' + layer, null, 'all work of layer ' + layer);
-    extend(stages, sameLayer && last[1] === stage, stage, stage, meaning(stage) + where);
+    while (kernels.length <= lane) kernels.push({ name: kernels.length ? 'beside' : 'kernel', slices: [] });
+    if (!lane && layer >= 0) extend(layers, sameLayer, 'layer ' + layer, null, 'all work of layer ' + layer);
+    if (!lane) extend(stages, sameLayer && last[1] === stage, stage, stage, meaning(stage) + where);
     const many = typeof name === 'number';
-    kernels.slices.push({ a, b, stage, text: many ? name + ' kernels' : name, say: stage + where + (many ? '' :
+    kernels[lane].slices.push({ a, b, stage, text: many ? name + ' kernels' : name, say: stage + where + (many ? '' :
       '\n' + groups + ' workgroups of ' + size) + '\nmoves ' + bytes(device) + (bus ? ' and ' + bytes(bus) + ' over the bus' : '') +
       (flops ? ', ' + digits(flops / 1e6) + ' MFLOP' : '') + (d ? '\n' + digits((device + bus) / d / 1e3) + ' GB/s' +
       (flops ? ', ' + digits(flops / d / 1e3) + ' GFLOP/s' : '') : '') + counterWords(counted || []) });
-    last = s;
+    if (!lane) last = s;
   }
-  return [host, waits, layers, stages, kernels].filter(r => r.slices.length);
+  return [host, waits, layers, stages, ...kernels].filter(r => r.slices.length);
 }
 /* Hardware counters of a slice, as [place in the list, value, ...]. */
 function counterWords(list) {
@@ -45,7 +46,7 @@ function firstAfter(slices, t) {
 
 function timeline() {
   const canvas = $('timeline');
-  let rows = [], from = 0, to = 1, end = 1, at = null;   /* at: [row, index] that is selected */
+  let rows = [], kernelRow = 0, from = 0, to = 1, end = 1, at = null;   /* at: [row, index] that is selected */
   const x = (t, width) => LABEL + (t - from) / (to - from) * (width - LABEL);
   const words = s => s.text + ': ' + us(s.b - s.a) + ', from ' + us(s.a) + '\n' + s.say;
 
@@ -157,7 +158,7 @@ function timeline() {
   }, { passive: false });
   canvas.addEventListener('keydown', e => {
     const middle = at ? (rows[at[0]].slices[at[1]].a + rows[at[0]].slices[at[1]].b) / 2 : (from + to) / 2;
-    const [row, i] = at || [rows.length - 1, firstAfter(rows[rows.length - 1].slices, from) - 1];
+    const [row, i] = at || [kernelRow, firstAfter(rows[kernelRow].slices, from) - 1];
     const beside = k => [row, Math.max(0, Math.min(rows[row].slices.length - 1, i + k))];
     const other = k => {
       const r = Math.max(0, Math.min(rows.length - 1, row + k));
@@ -181,6 +182,7 @@ function timeline() {
     c.phase === 'prefill' ? 'prefill of ' + P.prefill + ' tokens' : 'decoded token at position ' + c.token)));
   function show() {
     rows = rowsOf(D.calls[list.value]);
+    kernelRow = rows.findIndex(r => r.name === 'kernel');
     end = Math.max(1e-3, ...rows.map(r => r.slices[r.slices.length - 1].b));
     at = null;
     $('read-line').textContent = '';
