@@ -14,7 +14,7 @@
 
 #include "gguf_writer.h"
 
-#include <check.h>
+#include "suite.h"
 
 enum { MAX_ARGS = 32, SECONDS = 30 };
 
@@ -355,12 +355,9 @@ int main(void) {
   tcase_add_test(t, full_disk);
   tcase_add_test(t, closed_pipe);
   suite_add_tcase(suite, t);
-  SRunner *runner = srunner_create(suite);
-  srunner_run_all(runner, CK_ENV);
-  int failed = srunner_ntests_failed(runner);
-  srunner_free(runner);
+  int code = suite_run(suite, CK_FORK_GETENV);
   static const char *const files[] = { "cut.gguf", "wrong.gguf", "empty.gguf", "tiny.gguf", "text", "out", "err", "code" };
   for (size_t i = 0; i < sizeof files / sizeof *files; i++) unlink(place(files[i]));
   rmdir(dir);
-  return failed != 0;
+  return code;
 }

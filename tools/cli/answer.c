@@ -105,3 +105,8 @@ void answer_free(struct answer *a) {
   free(a->tokens);
   text_free(&a->text);
 }
+
+void rate_text(char out[32], double n, double seconds) {
+  if (n > 0 && seconds > 0) snprintf(out, 32, "%.1f", n / seconds);
+  else snprintf(out, 32, "-");
+}

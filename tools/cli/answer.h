@@ -34,4 +34,6 @@ int answer_hold(struct answer *a);
 
 void answer_free(struct answer *a);
 
+void rate_text(char out[32], double n, double seconds);   /* n in a second, or "-" */
+
 #endif

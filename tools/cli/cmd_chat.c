@@ -34,11 +34,6 @@ static int mend(struct talk *k, int code) {
   return 0;
 }
 
-static void rate(char out[32], double n, double seconds) {
-  if (n > 0 && seconds > 0) snprintf(out, 32, "%.1f", n / seconds);
-  else snprintf(out, 32, "-");
-}
-
 static void say_context_full(struct talk *k) {
   const struct turns *t = &k->t;
   ui_warn(t->u, "the answer ends here: the context of %u tokens is full", t->w.n_ctx);
@@ -53,8 +48,8 @@ static void say_turn(struct talk *k) {
   char in[32], out[32];
   uint64_t held = lrqk_session_length(t->w.session);
   bool length = f->finish && !strcmp(f->finish, "length");
-  rate(in, (double)f->read, f->read_s);
-  rate(out, (double)f->generated, f->decode_s);
+  rate_text(in, (double)f->read, f->read_s);
+  rate_text(out, (double)f->generated, f->decode_s);
   ui_note(t->u, "%s%zu tokens read, %s tokens/s | %zu generated, %s tokens/s | first after %.2f s | context %llu of %u",
           f->finish && !strcmp(f->finish, "interrupt") ? "stopped | " : "", f->read, in, f->generated, out, f->first_s, (unsigned long long)held,
           t->w.n_ctx);
@@ -128,10 +123,10 @@ static int do_stats(struct talk *k, const char *rest) {
   if (s) return mend(k, (int)s);
   char in[32], out[32], all_in[32], all_out[32], dev[24], full[24], host[24], bus[24];
   uint64_t held = lrqk_session_length(t->w.session);
-  rate(in, (double)t->last.read, t->last.read_s);
-  rate(out, (double)t->last.generated, t->last.decode_s);
-  rate(all_in, (double)t->sum.read, t->sum.read_s);
-  rate(all_out, (double)t->sum.generated, t->sum.decode_s);
+  rate_text(in, (double)t->last.read, t->last.read_s);
+  rate_text(out, (double)t->last.generated, t->last.decode_s);
+  rate_text(all_in, (double)t->sum.read, t->sum.read_s);
+  rate_text(all_out, (double)t->sum.generated, t->sum.decode_s);
   fprintf(stderr, "context     %llu of %u tokens (%.1f %%), %zu messages\n", (unsigned long long)held, t->w.n_ctx,
           100.0 * (double)held / t->w.n_ctx, t->m.n);
   fprintf(stderr, "last turn   %zu tokens read, %s tokens/s; %zu generated, %s tokens/s; first after %.2f s\n", t->last.read, in,

@@ -192,11 +192,6 @@ static int generate(struct run *r) {
 
 /* ---- figures ------------------------------------------------------------------------------------------------ */
 
-static void rate(char out[32], double n, double seconds) {
-  if (n > 0 && seconds > 0) snprintf(out, 32, "%.1f", n / seconds);
-  else snprintf(out, 32, "-");
-}
-
 /* Tokens of the prompt that the session holds: none if reading them was stopped. */
 static uint64_t read_tokens(const struct run *r) {
   uint64_t n = r->w.session ? lrqk_session_length(r->w.session) : 0;
@@ -208,8 +203,8 @@ static void closing_line(struct run *r) {
   const struct lrqk_cache_stats *c = &r->stats;
   char in[32], out[32], hit[32] = "-", dev[24], full[24], host[24];
   double h = hit_rate(c);
-  rate(in, (double)read_tokens(r), r->prefill_s);
-  rate(out, (double)c->decoded, r->a.decode_s);
+  rate_text(in, (double)read_tokens(r), r->prefill_s);
+  rate_text(out, (double)c->decoded, r->a.decode_s);
   if (isfinite(h)) snprintf(hit, sizeof hit, "%.1f %%", 100 * h);
   ui_note(r->u, "prompt %zu tokens, %.2f s, %s tokens/s | generated %zu tokens, %s tokens/s | first token after %.2f s | "
           "KV on the device %s (full attention %s), on the host %s | hit rate %s",
