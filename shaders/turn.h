@@ -1,9 +1,10 @@
 // turn.h - RoPE at any position from two small tables, for the mean key: position t = 64 b + 31.5 + (k + 1/2) or - (k + 1/2).
 // turn: [d/2][2][32] cos, sin of (k + 1/2) theta_p; [d/2][2] theta_p, 0; [blocks][d/2][2] cos, sin of (64 b + 31.5) theta_p.
+// A long context has several of these, each of a range of positions: t and b count from the first of its range then.
 #define TURN_THETA(d)           (32u * (d))             /* in float4 for d/4 */
 #define TURN_BLOCK(d, b)        ((33u + (b)) * (d))
 
-// c, s: cos and sin of t theta_pair.
+// c, s: cos and sin of t theta_pair, t within the range.
 #define TURN(c, s, d, t, pair) {                                                                \
     uint at_ = TURN_BLOCK(d, (t) / 64u) + (pair) * 2u, j_ = (t) % 64u, k_ = j_ < 32u ? 31u - j_ : j_ - 32u; \
     float cb_ = LD(turn, at_), sb_ = LD(turn, at_ + 1u), ck_ = LD(turn, (pair) * 64u + k_), sk_ = LD(turn, (pair) * 64u + 32u + k_); \

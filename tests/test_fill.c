@@ -200,7 +200,7 @@ START_TEST(wrong_choices_are_seen) {
   const struct selector s = { .core = &core, .lists = 1, .heads = 1, .share = 1, .k = K, .sinks = 2, .list_stride = K, .queries = { queries, 0, 64 } };
   const struct proxy p = { .page = pages };
   const struct proxy_shape shape = { .rank = 16, .int8 = true, .rw = 1, .n_pages = 2, .planes = 1 };
-  const struct choice_mean mean = { LRQK_MEAN_KEY_OFF, { 0 }, 0 };
+  const struct choice_mean mean = { LRQK_MEAN_KEY_OFF, NULL };
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     struct lrqk_choice out = { 0 };
     ck_assert_int_eq(device_write(dev, view_of(list), cases[i].list, sizeof cases[i].list), LRQK_OK);

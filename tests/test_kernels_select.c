@@ -576,7 +576,7 @@ START_TEST(lists_are_the_largest_keys) {
       count = new_count;
       pre = new_pre;
     }
-    struct sel_emit_params e = { .per = per, .cap = cap, .k = k, .kstr = kstr };
+    struct sel_emit_params e = { .per = per, .cap = cap, .parts = parts, .k = k, .kstr = kstr };
     HARNESS_RUN(KERNEL_SEL_EMIT, SPEC(wg, kind % 4 + 1), GROUPS(parts, lists, 1), &e, IN(key, key_bytes), IN(count, count_bytes),
                 IN(pre, lists * 4), BITS(list, list_bytes), IN(step, STEP_BYTES));
     struct sel_one_params o = { .cap = cap, .k = k, .kstr = kstr };
@@ -585,6 +585,52 @@ START_TEST(lists_are_the_largest_keys) {
     for (uint32_t h = 0; h < lists; h++) {
       plain_choice(key + (size_t)h * cap, n, k, want);
       ck_assert_int_eq(memcmp(want, list + (size_t)h * kstr, min_u32(n, k) * 4), 0);
+    }
+  }
+}
+END_TEST
+
+/* The rows [rows][cap] of tokens t0 .. t0 + n as rows of their own. */
+static const uint16_t *cut(const uint16_t *x, uint32_t rows, uint32_t cap, uint32_t t0, uint32_t n) {
+  uint16_t *out = test_memory((size_t)rows * n, sizeof *out);
+  for (uint32_t i = 0; i < rows; i++) memcpy(out + (size_t)i * n, x + (size_t)i * cap + t0, n * sizeof *out);
+  return out;
+}
+
+/* The same lists from keys that are cut into ranges, the last of which may have no candidate. */
+START_TEST(lists_across_ranges) {
+  const struct choice *c = &choices[_i];
+  uint32_t n = c->n, k = c->k, lists = c->lists, per = c->per, span = ceil_div(ceil_div(n, per), 3) * per, cap = ceil_div(n + 1, span) * span;
+  uint32_t parts = cap / per, kstr = k + 3, step[STEP_WORDS] = { [STEP_CAND] = n }, *want = test_memory(k, 4);
+  for (int kind = 0; kind < 9; kind++) {
+    const uint16_t *key = random_keys(lists, cap, n, kind);
+    uint32_t *first = first_counts(c, key, cap), *counts = test_memory((size_t)lists * parts * 32, 4), from = ceil_div(n, per);
+    for (uint32_t h = 0; h < lists; h++) memcpy(counts + (size_t)h * parts * 32, first + (size_t)h * from * 32, from * 128);
+    for (size_t i = 0; i < harness_count(); i++) {
+      struct bench b = { .dev = harness_device(i) };
+      struct view at = bench_put(&b, step, sizeof step), list = bench_put(&b, canary_words((size_t)lists * kstr * 4), (size_t)lists * kstr * 4);
+      struct view keys[4], count[4] = { bench_put(&b, counts, (size_t)lists * parts * 128) }, pre[4] = { bench_put(&b, test_memory(lists, 4), lists * 4) };
+      for (uint32_t r = 0; r * span < cap; r++) keys[r] = bench_put(&b, cut(key, lists, cap, r * span, span), (size_t)lists * span * 2);
+      for (uint32_t pass = 1; pass < 4; pass++) {
+        count[pass] = bench_put(&b, canary_words((size_t)lists * parts * 128), (size_t)lists * parts * 128);
+        pre[pass] = bench_put(&b, canary_words(lists * 4), lists * 4);
+        for (uint32_t r = 0; r * span < cap; r++) {
+          struct sel_count_params p = { .per = per, .cap = span, .t0 = r * span, .k = k, .shift = 12 - 4 * pass, .parts = parts };
+          DISPATCH(b.dev, bench_kernel(&b, KERNEL_SEL_COUNT, SPEC(c->wg, pass == 3 ? 17 : 15)), span / per, lists, 1, &p, keys[r], count[pass - 1],
+                   pre[pass - 1], count[pass], pre[pass], at);
+        }
+      }
+      for (uint32_t r = 0; r * span < cap; r++) {
+        struct sel_emit_params e = { .per = per, .cap = span, .t0 = r * span, .parts = parts, .k = k, .kstr = kstr };
+        DISPATCH(b.dev, bench_kernel(&b, KERNEL_SEL_EMIT, SPEC(c->wg, 4)), span / per, lists, 1, &e, keys[r], count[3], pre[3], list, at);
+      }
+      const uint32_t *got = bench_take(&b, list);
+      for (uint32_t h = 0; h < lists; h++) {
+        plain_choice(key + (size_t)h * cap, n, k, want);
+        ck_assert_msg(!memcmp(want, got + (size_t)h * kstr, min_u32(n, k) * 4), "%s: n %u k %u kind %d list %u", harness_name(i), n, k, kind, h);
+        ck_assert_uint_eq(got[(size_t)h * kstr + min_u32(n, k)], CANARY);
+      }
+      bench_clear(&b);
     }
   }
 }
@@ -728,6 +774,7 @@ static Suite *suite(void) {
   tcase_add_loop_test(c, weights_and_statistics, 0, 2 * N_SCORINGS);
   tcase_add_loop_test(c, keys_are_group_scores, 0, N_SCORINGS);
   tcase_add_loop_test(c, lists_are_the_largest_keys, 0, N_CHOICES);
+  tcase_add_loop_test(c, lists_across_ranges, 0, N_CHOICES);
   tcase_add_test(c, all_candidates);
   tcase_add_loop_test(c, hits_keep_their_slots, 0, N_RESIDENTS);
   tcase_add_test(c, gather_fetches_the_misses_of_a_page);

@@ -168,8 +168,8 @@ static void *take(struct rig *r, struct view v) {
 /* What an A_K holds for a token on the device. */
 static void proxy_row(struct rig *r, uint32_t plane, uint32_t t, double *a) {
   uint32_t page = t / r->core.page, room = proxy_page_tokens(&r->core, page), at = plane * room + t % r->core.page;
-  char *rows = take(r, proxy_rows(&r->proxy, &r->shape, &r->core, page));
-  uint16_t *scales = take(r, proxy_scales(&r->proxy, &r->shape, &r->core, page));
+  char *rows = take(r, proxy_rows(&r->proxy, &r->shape, &r->core, page, 0, r->shape.planes));
+  uint16_t *scales = take(r, proxy_scales(&r->proxy, &r->shape, &r->core, page, 0, r->shape.planes));
   for (uint32_t i = 0; i < r->c->r; i++)
     a[i] = r->c->int8 ? ((int8_t *)rows)[(size_t)at * r->shape.rw * 16 + i] * (double)half_to_float(scales[at])
                       : (double)half_to_float(((uint16_t *)(void *)rows)[(size_t)at * r->shape.rw * 8 + i]);

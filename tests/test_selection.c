@@ -281,7 +281,7 @@ static void choose(struct sim *s) {
     DISPATCH(s->dev, i == 3 ? s->run.count_last : s->run.count, parts, s->lists, 1, &p, s->key, s->counts[i - 1], s->prefix[i - 1],
              s->counts[i], s->prefix[i], s->step);
   }
-  struct sel_emit_params e = { .per = per, .cap = s->cap, .k = c->k, .kstr = s->kstr };
+  struct sel_emit_params e = { .per = per, .cap = s->cap, .parts = parts, .k = c->k, .kstr = s->kstr };
   DISPATCH(s->dev, s->run.emit, parts, s->lists, 1, &e, s->key, s->counts[3], s->prefix[3], list, s->step);
 }
 

@@ -18,7 +18,8 @@ struct check {
   const struct choice_mean *mean;
   uint32_t n, scored, values;     /* candidates; tokens of the softmax; numbers of a proxy row */
   const float *queries;           /* [Hq][values] */
-  const float *extra;             /* mean->scores */
+  float *extra;                   /* mean->scores of all ranges, each `stride` bytes behind the one before */
+  uint64_t stride;
   float *score;                   /* [scored] of a head */
   double *share;                  /* [n] of a list: what its heads make of each candidate */
   unsigned char *bounce;          /* a page that is not mapped */
@@ -29,11 +30,24 @@ static enum lrqk_status fetch(const struct device *d, struct view v, void *bounc
   return v.buf->map ? LRQK_OK : device_read((struct device *)d, bounce, v, v.size);
 }
 
+static enum lrqk_status fetch_mean(struct check *c) {
+  struct device *d = c->s->core->dev;
+  uint32_t n = c->shape->ranges.n;
+  if (c->mean->kind == LRQK_MEAN_KEY_OFF) return LRQK_OK;
+  c->stride = c->mean->scores[0].size;
+  c->extra = mem_alloc(n, c->stride);
+  if (!c->extra) return fail(&d->log, LRQK_MEMORY, "cannot allocate the scores of the mean key (%llu bytes)", (unsigned long long)(n * c->stride));
+  for (uint32_t i = 0; i < n; i++) TRY(device_read(d, c->extra + i * (c->stride / 4), c->mean->scores[i], c->mean->scores[i].size));
+  return LRQK_OK;
+}
+
 static float mean_score(const struct check *c, uint32_t head, uint32_t t) {
-  uint64_t block = (uint64_t)head * c->mean->blocks + t / 64;
   if (c->mean->kind == LRQK_MEAN_KEY_OFF) return 0;
-  if (c->mean->kind == LRQK_MEAN_KEY_ON) return c->extra[block * 64 + t % 64];
-  const float *k = c->extra + block * 4;
+  const struct ranges *r = &c->shape->ranges;
+  const float *extra = c->extra + t / r->span * (c->stride / 4);
+  uint64_t block = (uint64_t)head * (range_tokens(r, t / r->span) / 64) + t % r->span / 64;
+  if (c->mean->kind == LRQK_MEAN_KEY_ON) return extra[block * 64 + t % 64];
+  const float *k = extra + block * 4;
   float u = (float)(t % 64) - 31.5f;
   return ((k[3] * u + k[2]) * u + k[1]) * u + k[0];
 }
@@ -141,23 +155,21 @@ enum lrqk_status choice_check(const struct selector *s, const struct proxy *p, c
   struct device *d = s->core->dev;
   bool mapped = s->queries.buf->map;
   struct check c = { .s = s, .p = p, .shape = shape, .mean = mean, .n = n, .scored = selector_scored(s, n), .values = shape->rw * (shape->int8 ? 16 : 8) };
-  uint64_t extra = mean->kind == LRQK_MEAN_KEY_OFF ? 1 : mean->scores.size;
-  void *queries = mem_alloc(1, s->queries.size), *added = mem_alloc(1, mapped ? 1 : extra), *lists = mem_alloc(1, list.size);
+  void *queries = mem_alloc(1, s->queries.size), *lists = mem_alloc(1, list.size);
   uint32_t *count = mem_alloc(65536, sizeof *count);
   c.score = mem_alloc(c.scored, sizeof *c.score);
   c.share = mem_alloc(n, sizeof *c.share);
   c.bounce = mem_alloc(1, mapped ? 1 : p->page[0].size);
-  bool ok = queries && added && lists && count && c.score && c.share && c.bounce;
+  bool ok = queries && lists && count && c.score && c.share && c.bounce;
   enum lrqk_status st = ok ? LRQK_OK : fail(&d->log, LRQK_MEMORY, "cannot allocate the scores of %u tokens", n);
-  const void *q = NULL, *x = NULL, *l = NULL;
+  const void *q = NULL, *l = NULL;
   if (st == LRQK_OK) st = device_wait(d, 0);
   if (st == LRQK_OK) st = fetch(d, s->queries, queries, &q);
-  if (st == LRQK_OK && mean->kind != LRQK_MEAN_KEY_OFF) st = fetch(d, mean->scores, added, &x);
+  if (st == LRQK_OK) st = fetch_mean(&c);
   if (st == LRQK_OK) st = fetch(d, list, lists, &l);
   c.queries = q;
-  c.extra = x;
   for (uint32_t i = 0; st == LRQK_OK && i < s->lists; i++) st = check_list(&c, i, max, (const uint32_t *)l + (uint64_t)i * s->list_stride, count, out);
-  void *const all[] = { queries, added, lists, count, c.score, c.share, c.bounce };
+  void *const all[] = { queries, lists, count, c.score, c.share, c.bounce, c.extra };
   for (size_t i = 0; i < sizeof all / sizeof *all; i++) mem_free(all[i]);
   return st;
 }

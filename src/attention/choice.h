@@ -5,8 +5,8 @@
 
 #include "attention/select.h"
 
-/* The scores of the mean key as gram_mean left them; kind off: none. */
-struct choice_mean { enum lrqk_mean_key kind; struct view scores; uint32_t blocks; };
+/* The scores of the mean key as gram_mean left them, a view for each range; kind off: none. */
+struct choice_mean { enum lrqk_mean_key kind; const struct view *scores; };
 
 /* After selector_run of one layer with n candidates, that scored some; max: heads choose by their maximum.  Adds to *out. */
 enum lrqk_status choice_check(const struct selector *s, const struct proxy *p, const struct proxy_shape *shape, const struct choice_mean *mean,

@@ -40,6 +40,18 @@ static enum lrqk_status get_kernels(struct attn_core *c) {
   return kernel_get(&c->pv, d, KERNEL_ATTN_PV, SPEC(small, 8, d8));
 }
 
+/* Tiles of a prefill call: a ring's keys may be cut by its end, and begin in the middle of a page. */
+static uint32_t most_tiles(const struct attn_core *c) {
+  uint32_t longest = ceil_div(c->n_ctx, c->chunk) * c->chunk;
+  return ceil_div(longest, c->tile) + (c->hp->window ? ceil_div(longest, c->page) + 3 : 0);
+}
+
+/* Whether the scratch of a prefill call, scores and partial results, can be bound. */
+static bool chunk_fits(const struct attn_core *c) {
+  uint64_t rows = (uint64_t)c->hk * c->g * c->chunk, most = c->dev->caps.info.max_binding;
+  return rows * c->tile * 4 <= min_u64(most, SCORE_BYTES) && rows * most_tiles(c) * c->d * 4 <= most;
+}
+
 /* Shapes that follow from model, device and context. */
 static enum lrqk_status shape(struct attn_core *c, struct device *dev, const struct hparams *hp, uint32_t n_ctx) {
   *c = (struct attn_core){ .dev = dev, .hp = hp, .hk = hp->n_kv_heads, .g = hp->n_heads / hp->n_kv_heads, .d = hp->head_size, .n_ctx = n_ctx };
@@ -49,8 +61,7 @@ static enum lrqk_status shape(struct attn_core *c, struct device *dev, const str
   while (ceil_div(n_ctx, c->tile) > MAX_TILES) c->tile *= 2;
   c->tile = min_u32(c->tile, c->page);
   c->chunk = dev->caps.cpu ? CHUNK_CPU : CHUNK_GPU;
-  uint64_t most = SCORE_BYTES < dev->caps.info.max_binding ? SCORE_BYTES : dev->caps.info.max_binding;
-  while (c->chunk > MIN_CHUNK && (uint64_t)hp->n_heads * c->chunk * c->tile * 4 > most) c->chunk /= 2;
+  while (c->chunk > MIN_CHUNK && !chunk_fits(c)) c->chunk /= 2;
   return LRQK_OK;
 }
 
@@ -59,12 +70,6 @@ enum lrqk_status attn_chunk(uint32_t *chunk, struct device *dev, const struct hp
   TRY(shape(&c, dev, hp, n_ctx));
   *chunk = c.chunk;
   return LRQK_OK;
-}
-
-/* Tiles of a prefill call: a ring's keys may be cut by its end, and begin in the middle of a page. */
-static uint32_t most_tiles(const struct attn_core *c) {
-  uint32_t longest = ceil_div(c->n_ctx, c->chunk) * c->chunk;
-  return ceil_div(longest, c->tile) + (c->hp->window ? ceil_div(longest, c->page) + 3 : 0);
 }
 
 enum lrqk_status attn_core_init(struct attn_core *c, struct device *dev, const struct hparams *hp, uint32_t n_ctx, struct view step) {
@@ -92,6 +97,10 @@ enum lrqk_status attn_core_reserve(struct attn_core *c, uint32_t rows) {
   c->score_stride = rows;
   return pool_alloc(&c->ds, &c->pool, (uint64_t)c->hk * c->g * rows * 4);
 }
+
+/* The first n of the partial results: no more is bound than a call needs. */
+static struct view part_ml(const struct attn_core *c, uint64_t n) { return (struct view){ c->ml.buf, c->ml.offset, (n * 8 + 15) / 16 * 16 }; }
+static struct view part_o(const struct attn_core *c, uint64_t n) { return (struct view){ c->o.buf, c->o.offset, n * c->d * 4 }; }
 
 void attn_core_destroy(struct attn_core *c) { pool_destroy(&c->pool); }
 
@@ -137,11 +146,15 @@ static struct tile tile_at(const struct attn_core *c, const struct kv_rows *rows
  * first key; the tile is one of `shares`. */
 struct prefill { uint32_t group_rows, window, shares, share; int32_t pos0; struct tile keys; struct view kv; };
 
+/* Partial results: one for each tile and row. */
+static uint64_t rows_of(const struct attn_core *c, const struct prefill *f) { return (uint64_t)c->hk * f->group_rows * f->shares; }
+
 static void prefill_tile(struct attn_core *c, const struct prefill *f) {
   struct attn_prefill_tile_params p = { .m = f->group_rows, .n = f->keys.n, .t0 = f->keys.t0, .kstr = c->hk * c->d / 4, .hstr = c->d / 4, .g = c->g,
                                         .pos0 = f->pos0, .shares = f->shares, .share = f->share, .scale = c->hp->attn_scale,
                                         .cap = c->hp->attn_cap, .window = f->window };
-  DISPATCH(c->dev, c->prefill_tile, ceil_div(p.m, c->prefill_tile->spec[2]), c->hk, 1, &p, c->q, f->kv, c->o, c->ml);
+  DISPATCH(c->dev, c->prefill_tile, ceil_div(p.m, c->prefill_tile->spec[2]), c->hk, 1, &p, c->q, f->kv, part_o(c, rows_of(c, f)),
+           part_ml(c, rows_of(c, f)));
 }
 
 static void prefill_register(struct attn_core *c, const struct prefill *f) {
@@ -151,10 +164,10 @@ static void prefill_register(struct attn_core *c, const struct prefill *f) {
   DISPATCH(c->dev, c->qk, ceil_div(qk.n, lane * 4), ceil_div(qk.m, 8), c->hk, &qk, c->q, f->kv, c->s);
   struct attn_softmax_params sm = { .rows = c->hk * qk.m, .m = qk.m, .n = qk.n, .sstr = sstr, .g = c->g, .pos0 = f->pos0, .shares = f->shares,
                                     .share = f->share, .window = f->window };
-  DISPATCH(c->dev, c->softmax, ceil_div(sm.rows, lane), 1, 1, &sm, c->s, c->p, c->ml);
+  DISPATCH(c->dev, c->softmax, ceil_div(sm.rows, lane), 1, 1, &sm, c->s, c->p, part_ml(c, rows_of(c, f)));
   struct attn_pv_params pv = { .m = qk.m, .hk = c->hk, .n = qk.n, .t0 = qk.t0, .kstr = qk.kstr, .hstr = qk.hstr, .sstr = sstr, .g = c->g,
                                .pos0 = f->pos0, .shares = f->shares, .share = f->share };
-  DISPATCH(c->dev, c->pv, ceil_div(c->hk * ceil_div(qk.m, 8) * (c->d / 8), lane), 1, 1, &pv, c->p, f->kv, c->o);
+  DISPATCH(c->dev, c->pv, ceil_div(c->hk * ceil_div(qk.m, 8) * (c->d / 8), lane), 1, 1, &pv, c->p, f->kv, part_o(c, rows_of(c, f)));
 }
 
 void attn_prefill(struct attn_core *c, const struct kv_rows *rows, uint32_t window, uint32_t t0, uint32_t m, struct view y) {
@@ -169,7 +182,8 @@ void attn_prefill(struct attn_core *c, const struct kv_rows *rows, uint32_t wind
     key += t.n;
   }
   struct attn_merge_params mp = { .m = m, .hk = c->hk, .g = c->g, .d4 = d4, .shares = tiles };
-  DISPATCH(c->dev, c->merge, ceil_div(c->hk * group_rows * d4, 64), 1, 1, &mp, c->o, c->ml, y);
+  DISPATCH(c->dev, c->merge, ceil_div(c->hk * group_rows * d4, 64), 1, 1, &mp, part_o(c, (uint64_t)c->hk * group_rows * tiles),
+           part_ml(c, (uint64_t)c->hk * group_rows * tiles), y);
 }
 
 enum lrqk_status attn_decode_init(struct attn_decode *a, struct attn_core *c, uint32_t sets, uint32_t kstr, uint32_t hstr) {
@@ -200,7 +214,8 @@ static void decode_tile(struct attn_core *c, const struct attn_decode *a, struct
   struct attn_decode_tile_params p = { .n_at = r.n_at, .n0 = r.n0, .nmax = r.nmax, .kstr = a->kstr, .hstr = a->hstr, .share = a->share,
                                        .per = per, .shares = shares, .share0 = share0, .scale = c->hp->attn_scale, .cap = c->hp->attn_cap,
                                        .window = r.window, .ring = r.ring };
-  DISPATCH(c->dev, a->tile, ceil_div(r.rows, per), a->lists, 1, &p, c->q, kv, shares == 1 ? y : c->o, c->ml, c->step);
+  uint64_t n = (uint64_t)c->hk * c->g * shares;
+  DISPATCH(c->dev, a->tile, ceil_div(r.rows, per), a->lists, 1, &p, c->q, kv, shares == 1 ? y : part_o(c, n), part_ml(c, n), c->step);
 }
 
 /* Scores, then softmax and P.V of the range's shares. */
@@ -214,15 +229,17 @@ static void decode_range(struct attn_core *c, const struct attn_decode *a, struc
   struct attn_dqk_params qk = { .n_at = r.n_at, .n0 = r.n0, .nmax = r.nmax, .kstr = a->kstr, .hstr = a->hstr, .share = a->share, .sstr = sstr,
                                 .scale = c->hp->attn_scale, .cap = c->hp->attn_cap, .window = r.window, .ring = r.ring };
   DISPATCH(c->dev, r.window ? a->qk_window : a->qk, ceil_div(r.rows, lanes), a->lists, 1, &qk, c->q, kv, c->ds, c->step);
+  uint64_t n = (uint64_t)c->hk * c->g * shares;
   struct attn_dpv_params pv = { .n_at = r.n_at, .n0 = r.n0, .nmax = r.nmax, .lists = a->lists, .kstr = a->kstr, .hstr = a->hstr,
                                 .share = a->share, .sstr = sstr, .per = per, .shares = shares, .share0 = share0 };
-  DISPATCH(c->dev, a->pv, ceil_div(a->lists * (c->d / 8), a->pv->spec[0]), ceil_div(r.rows, per), 1, &pv, c->ds, kv, shares == 1 ? y : c->o, c->ml,
-           c->step);
+  DISPATCH(c->dev, a->pv, ceil_div(a->lists * (c->d / 8), a->pv->spec[0]), ceil_div(r.rows, per), 1, &pv, c->ds, kv, shares == 1 ? y : part_o(c, n),
+           part_ml(c, n), c->step);
 }
 
 static void decode_merge(struct attn_core *c, uint32_t shares, struct view y) {
+  uint64_t n = (uint64_t)c->hk * c->g * shares;
   struct attn_merge_params p = { .m = 1, .hk = c->hk, .g = c->g, .d4 = c->d / 4, .shares = shares };
-  DISPATCH(c->dev, c->merge, ceil_div(c->hk * c->g * p.d4, 64), 1, 1, &p, c->o, c->ml, y);
+  DISPATCH(c->dev, c->merge, ceil_div(c->hk * c->g * p.d4, 64), 1, 1, &p, part_o(c, n), part_ml(c, n), y);
 }
 
 void attn_decode_rows(struct attn_core *c, const struct attn_decode *a, const struct kv_rows *rows, uint32_t window, uint32_t l, struct view y) {

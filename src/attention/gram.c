@@ -76,13 +76,14 @@ static enum lrqk_status get_kernels(struct gram_shape *s, bool int8) {
   return kernel_get(&s->score, d, KERNEL_MEAN_SCORE, SPEC(small, s->opt->group == LRQK_GROUP_NONE ? 1 : s->core->g));
 }
 
-/* The tables of shaders/turn.h for every position of the context. */
-static enum lrqk_status make_turn(struct gram_shape *s) {
+static uint32_t blocks_of(const struct gram_shape *s, uint32_t range) { return range_tokens(s->ranges, range) / BLOCK; }
+
+/* The tables of shaders/turn.h for the positions of a range. */
+static enum lrqk_status make_turn(struct gram_shape *s, uint32_t range) {
   const struct attn_core *c = s->core;
-  size_t d = c->d, n = (33 + (size_t)s->blocks) * d;
-  TRY(pool_alloc(&s->turn, &s->pool, n * 4));
+  size_t d = c->d, blocks = blocks_of(s, range), block0 = (size_t)range * (s->ranges->span / BLOCK), n = (33 + blocks) * d;
   float *t = mem_alloc(n, sizeof *t);
-  if (!t) return fail(&c->dev->log, LRQK_MEMORY, "cannot allocate a table of %u RoPE positions", c->n_ctx);
+  if (!t) return fail(&c->dev->log, LRQK_MEMORY, "cannot allocate a table of %zu RoPE positions", blocks * BLOCK);
   for (size_t p = 0; p < d / 2; p++) {
     double theta = s->pairs.inv_freq[p];
     for (size_t k = 0; k < HALF_BLOCK; k++) {
@@ -90,13 +91,13 @@ static enum lrqk_status make_turn(struct gram_shape *s) {
       t[p * 64 + 32 + k] = (float)sin(((double)k + 0.5) * theta);
     }
     t[32 * d + 2 * p] = (float)theta;
-    for (size_t b = 0; b < s->blocks; b++) {
-      double angle = ((double)(b * BLOCK) + 31.5) * theta;
+    for (size_t b = 0; b < blocks; b++) {
+      double angle = ((double)((block0 + b) * BLOCK) + 31.5) * theta;
       t[(33 + b) * d + 2 * p] = (float)cos(angle);
       t[(33 + b) * d + 2 * p + 1] = (float)sin(angle);
     }
   }
-  enum lrqk_status st = device_write(c->dev, s->turn, t, n * 4);
+  enum lrqk_status st = device_write(c->dev, s->turn[range], t, n * 4);
   mem_free(t);
   return st;
 }
@@ -111,8 +112,7 @@ static void rope_pairs(struct gram_shape *s) {
 
 enum lrqk_status gram_shape_init(struct gram_shape *s, struct attn_core *c, const struct lrqk_cache_options *o,
                                  const struct proxy_shape *proxy) {
-  *s = (struct gram_shape){ .core = c, .opt = o, .maps = o->proxy == LRQK_PROXY_GRAM, .rw = proxy->rw };
-  s->blocks = ceil_div(c->n_ctx, 512) * 8;   /* of a score row, see selector.cap */
+  *s = (struct gram_shape){ .core = c, .opt = o, .maps = o->proxy == LRQK_PROXY_GRAM, .rw = proxy->rw, .ranges = &proxy->ranges };
   s->sums = s->maps || o->lend;
   if (!s->sums) return LRQK_OK;
   pool_init(&s->pool, c->dev, PLACE_DEVICE, "maps of proxies", 1u << 20);
@@ -120,12 +120,13 @@ enum lrqk_status gram_shape_init(struct gram_shape *s, struct attn_core *c, cons
   TRY(get_kernels(s, proxy->int8));
   if (!s->maps) return LRQK_OK;
   rope_pairs(s);
-  TRY(make_turn(s));
-  TRY(pool_alloc(&s->ab, &s->pool, (uint64_t)c->hk * c->g * c->d * 4));
-  uint64_t blocks = (uint64_t)c->hk * c->g * s->blocks;
+  uint64_t blocks = RANGE_UNIT / BLOCK, heads = (uint64_t)c->hk * c->g;
   bool on = o->mean_key == LRQK_MEAN_KEY_ON;
-  TRY(pool_alloc(&s->coefs, &s->pool, blocks * (on ? ceil_div(s->fast, 2) + 1 : 1) * 16));
-  if (on) TRY(pool_alloc(&s->mean, &s->pool, blocks * BLOCK * 4));
+  TRY(ranges_alloc(&s->turn, s->ranges, &s->pool, blocks * c->d * 4, 33 * (uint64_t)c->d * 4));
+  for (uint32_t i = 0; i < s->ranges->n; i++) TRY(make_turn(s, i));
+  TRY(pool_alloc(&s->ab, &s->pool, heads * c->d * 4));
+  TRY(ranges_alloc(&s->coefs, s->ranges, &s->pool, heads * blocks * (on ? ceil_div(s->fast, 2) + 1 : 1) * 16, 0));
+  if (on) TRY(ranges_alloc(&s->mean, s->ranges, &s->pool, heads * RANGE_UNIT * 4, 0));
   s->workers = parallel_workers(c->hk);
   s->work = mem_alloc(work_size(s), sizeof *s->work);
   s->status = mem_alloc(c->hk, sizeof *s->status);
@@ -138,6 +139,9 @@ void gram_shape_destroy(struct gram_shape *s) {
   mem_free(s->work);
   mem_free(s->status);
   gram_products_destroy(&s->products);
+  mem_free(s->turn);
+  mem_free(s->coefs);
+  mem_free(s->mean);
   buffer_destroy(&s->staging);
   if (s->pool.dev) pool_destroy(&s->pool);
   if (s->kept.dev) pool_destroy(&s->kept);
@@ -329,32 +333,40 @@ void gram_solve(const struct gram *g, struct gram_shape *s, uint32_t l) { device
 
 /* ---- proxies and scores */
 
+static uint32_t range_of(const struct gram_shape *s, uint32_t page) { return page * s->core->page / s->ranges->span; }
+
 void gram_build(const struct gram *g, const struct gram_shape *s, const struct proxy *p, const struct kv_rows *rows, uint32_t l) {
   struct attn_core *c = s->core;
   for (uint32_t i = 0; i * c->page < l; i++) {
+    uint32_t range = range_of(s, i);
     struct map_proxy_params m = { .hk = c->hk, .rot = c->hp->rope_dims, .n = min_u32(l - i * c->page, c->page), .page = proxy_page_tokens(c, i),
-                                  .page0 = i * c->page, .rw = s->rw };
-    gram_products_map(&s->products, &m, kv_page(rows, i), g->map, s->turn, p->page[i]);
+                                  .page0 = i * c->page - range * s->ranges->span, .rw = s->rw };
+    gram_products_map(&s->products, &m, kv_page(rows, i), g->map, s->turn[range], p->page[i]);
   }
 }
 
 void gram_token(const struct gram *g, const struct gram_shape *s, const struct proxy *p, const struct gram_token *a) {
   struct attn_core *c = s->core;
-  uint32_t page = a->t / c->page;
+  uint32_t page = a->t / c->page, range = range_of(s, page);
   struct token_map_params m = { .hk = c->hk, .g = c->g, .rot = c->hp->rope_dims, .share = a->lists / c->hk, .slots = a->slots,
-                                .page = proxy_page_tokens(c, page), .page0 = page * c->page, .rw = s->rw, .keep0 = a->i, .again = a->again,
+                                .page = proxy_page_tokens(c, page), .page0 = page * c->page, .turn0 = range * s->ranges->span, .rw = s->rw, .keep0 = a->i, .again = a->again,
                                 .scale = c->hp->attn_scale };
-  DISPATCH(c->dev, s->token[a->mapped], c->hk * c->g + c->hk, 1, 1, &m, a->qkv, a->cs, c->step, g->map, s->turn, c->q, g->pending, a->active,
+  DISPATCH(c->dev, s->token[a->mapped], c->hk * c->g + c->hk, 1, 1, &m, a->qkv, a->cs, c->step, g->map, s->turn[range], c->q, g->pending, a->active,
            a->host, a->values, p->page[page], a->queries, s->ab);
 }
 
-struct view gram_mean(const struct gram_shape *s, uint32_t n, uint32_t lists) {
+/* ... of the first n tokens of a range. */
+static void mean_range(const struct gram_shape *s, uint32_t range, uint32_t n, uint32_t lists) {
   struct attn_core *c = s->core;
   uint32_t blocks = ceil_div(n, BLOCK), on = s->opt->mean_key == LRQK_MEAN_KEY_ON, fast2 = ceil_div(s->fast, 2);
-  struct mean_coef_params a = { .d4 = c->d / 4, .blocks = s->blocks, .fast2 = on ? fast2 : 0, .from = on ? fast2 : s->fast / 2 };
-  DISPATCH(c->dev, s->coef, ceil_div(blocks, s->coef->spec[0] * s->coef->spec[2]), c->hk, 1, &a, s->ab, s->turn, s->coefs);
-  if (!on) return s->coefs;
-  struct mean_score_params b = { .blocks = s->blocks, .fast2 = fast2 };
-  DISPATCH(c->dev, s->score, ceil_div(blocks, s->score->spec[0]), lists, HALF_BLOCK / 4, &b, s->coefs, s->turn, s->mean);
-  return s->mean;
+  struct mean_coef_params a = { .d4 = c->d / 4, .blocks = blocks_of(s, range), .fast2 = on ? fast2 : 0, .from = on ? fast2 : s->fast / 2 };
+  DISPATCH(c->dev, s->coef, ceil_div(blocks, s->coef->spec[0] * s->coef->spec[2]), c->hk, 1, &a, s->ab, s->turn[range], s->coefs[range]);
+  if (!on) return;
+  struct mean_score_params b = { .blocks = a.blocks, .fast2 = fast2 };
+  DISPATCH(c->dev, s->score, ceil_div(blocks, s->score->spec[0]), lists, HALF_BLOCK / 4, &b, s->coefs[range], s->turn[range], s->mean[range]);
+}
+
+const struct view *gram_mean(const struct gram_shape *s, uint32_t n, uint32_t lists) {
+  for (uint32_t i = 0; i * s->ranges->span < n; i++) mean_range(s, i, min_u32(n - i * s->ranges->span, s->ranges->span), lists);
+  return s->opt->mean_key == LRQK_MEAN_KEY_ON ? s->mean : s->coefs;
 }

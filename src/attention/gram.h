@@ -15,11 +15,13 @@ struct gram_shape {
   const struct lrqk_cache_options *opt;
   bool sums, maps;                /* sums are kept; proxies are made by them */
   uint32_t rw;                    /* uint4 words of a proxy row */
-  uint32_t blocks, fast;          /* of 64 tokens; pairs that turn too much within one for a cubic */
+  uint32_t fast;                  /* pairs that turn too much within a block of 64 tokens for a cubic */
   struct gram_products products;
   const struct kernel *token[2], *coef, *score;   /* token[1]: with maps */
-  struct view turn;               /* tables of shaders/turn.h */
-  struct view ab, coefs, mean;    /* [Hq][d]; [Hq][blocks][ceil(fast/2) + 1] float4, slow: [1]; on: [Hq][64*blocks] float */
+  const struct ranges *ranges;    /* of what follows, a view for each: */
+  struct view *turn;              /* tables of shaders/turn.h */
+  struct view *coefs, *mean;      /* [Hq][blocks of 64 tokens][ceil(fast/2) + 1] float4, slow: [1]; on: [Hq][64*blocks] float */
+  struct view ab;                 /* [Hq][d] */
   struct buffer *staging;         /* sums on their way to the solver, maps on theirs back */
   struct rotate_pairs pairs;
   double *work;                   /* the solver's, for so many workers at a time */
@@ -63,7 +65,7 @@ void gram_build(const struct gram *g, const struct gram_shape *s, const struct p
 struct gram_token { struct view qkv, cs, active, host, values, queries; uint32_t t, lists, slots, i; bool mapped, again; };
 void gram_token(const struct gram *g, const struct gram_shape *s, const struct proxy *p, const struct gram_token *a);
 /* What score_stat adds for the mean key at the first n tokens, for `lists` lists, after gram_token: cubics [Hq][blocks] float4,
- * or with --mean-key on scores [Hq][64*blocks]. */
-struct view gram_mean(const struct gram_shape *s, uint32_t n, uint32_t lists);
+ * or with --mean-key on scores [Hq][64*blocks], in a view for each range. */
+const struct view *gram_mean(const struct gram_shape *s, uint32_t n, uint32_t lists);
 
 #endif

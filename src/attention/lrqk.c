@@ -10,6 +10,7 @@
 #include "attention/quality.h"
 #include "attention/select.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "cache/residency.h"
 #include "shaders/step.h"
 
@@ -63,6 +64,18 @@ static enum lrqk_status layer_init(struct lrqk *f, struct lrqk_layer *y, uint32_
   return active_init(&y->active, &f->actives, &f->pool);
 }
 
+/* The active rows of a layer lie in one view, and the scores of attention over them. */
+static enum lrqk_status check_active(const struct lrqk *f) {
+  const struct attn_core *c = &f->base.core;
+  const struct lrqk_device_info *i = &c->dev->caps.info;
+  uint64_t rows = f->actives.slots, bytes = rows * f->actives.lists * c->d * 4, most = c->dev->caps.texel ? min_u64(i->max_binding, i->max_texels * 4) : i->max_binding;
+  if (bytes <= most && rows * c->hk * c->g * 4 <= most) return LRQK_OK;
+  fail(&c->dev->log, LRQK_DEVICE, "%s: %llu active rows of %u lists need a binding of %llu bytes, it allows %llu", i->name, (unsigned long long)rows,
+       f->actives.lists, (unsigned long long)bytes, (unsigned long long)most);
+  log_hint(&c->dev->log, "fewer active tokens (--active) need less");
+  return LRQK_DEVICE;
+}
+
 static enum lrqk_status lrqk_init(struct attention *a) {
   struct lrqk *f = (struct lrqk *)a;
   struct attn_core *c = &a->core;
@@ -77,6 +90,7 @@ static enum lrqk_status lrqk_init(struct attention *a) {
   const struct selector *s = &f->selector;
   TRY(paper_shape_init(&f->papers, c, o, &f->proxies, s->lists));
   TRY(active_shape_init(&f->actives, c->dev, c->step, &f->scratch, c->hk, c->d, s->lists, o->lite, o->active));
+  TRY(check_active(f));
   TRY(attn_core_reserve(c, f->actives.slots));
   TRY(pool_alloc(&f->new_row, &f->scratch, c->token_bytes));
   TRY(pool_alloc(&f->attended, &f->scratch, (uint64_t)c->hk * c->g * c->d * 4));
@@ -391,8 +405,8 @@ static void lrqk_decode(struct attention *a, uint32_t layer, struct view qkv, st
     if (f->count) {
       uint32_t scored = selector_scored(&f->selector, f->candidates);
       bool apart = f->grams.maps && a->opt.mean_key != LRQK_MEAN_KEY_OFF && scored;
-      struct view mean = apart ? gram_mean(&f->grams, scored, f->actives.lists) : (struct view){ 0 };
-      selector_run(&f->selector, &ly->proxy, &f->proxies, apart ? &mean : NULL, f->candidates, ly->active.list[f->now]);
+      const struct view *mean = apart ? gram_mean(&f->grams, scored, f->actives.lists) : NULL;
+      selector_run(&f->selector, &ly->proxy, &f->proxies, mean, f->candidates, ly->active.list[f->now]);
       f->fetches++;
       f->hidden += active_update(&ly->active, &f->actives, f->now, &ly->rows, f->candidates, later);
     }
@@ -518,8 +532,7 @@ static enum lrqk_status lrqk_choice(struct attention *a, struct lrqk_choice *out
   while (layer && !f->layers[layer - 1].sparse) layer--;
   if (!layer || !f->count || !selector_scored(&f->selector, f->candidates)) return LRQK_OK;
   const struct lrqk_layer *ly = &f->layers[layer - 1];
-  struct choice_mean mean = { f->grams.maps ? a->opt.mean_key : LRQK_MEAN_KEY_OFF, a->opt.mean_key == LRQK_MEAN_KEY_ON ? f->grams.mean : f->grams.coefs,
-                              f->grams.blocks };
+  struct choice_mean mean = { f->grams.maps ? a->opt.mean_key : LRQK_MEAN_KEY_OFF, a->opt.mean_key == LRQK_MEAN_KEY_ON ? f->grams.mean : f->grams.coefs };
   return choice_check(&f->selector, &ly->proxy, &f->proxies, &mean, a->opt.group == LRQK_GROUP_MAX, f->candidates, ly->active.list[f->now], out);
 }
 

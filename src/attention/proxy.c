@@ -3,7 +3,16 @@
 #include "base/mem.h"
 #include "base/num.h"
 
-enum { SHARE_UNIT = 512 };   /* selection works on shares of 512 tokens: planes are padded to that */
+/* What is kept for 512 tokens of a context at most in one view: weights and keys (select.c), cubics or scores of the mean key and
+ * RoPE by position (gram.c). */
+static enum lrqk_status make_ranges(struct proxy_shape *s, struct attn_core *c, const struct lrqk_cache_options *o) {
+  uint64_t hq = c->hk * c->g, unit = hq * RANGE_UNIT * 2, on = o->mean_key == LRQK_MEAN_KEY_ON, blocks = RANGE_UNIT / 64;
+  if (o->proxy != LRQK_PROXY_GRAM) return ranges_init(&s->ranges, c, unit, 0);
+  uint64_t apart = on ? hq * RANGE_UNIT * 4 : 0, coefs = hq * blocks * (on ? c->d / 4 + 1 : 1) * 16, turn = blocks * c->d * 4;
+  const uint64_t all[] = { apart, coefs, turn };
+  for (int i = 0; i < 3; i++) if (all[i] > unit) unit = all[i];
+  return ranges_init(&s->ranges, c, unit, 33 * (uint64_t)c->d * 4);
+}
 
 enum lrqk_status proxy_shape_init(struct proxy_shape *s, struct attn_core *c, const struct lrqk_cache_options *o) {
   bool int8 = o->proxy_type == LRQK_PROXY_INT8;
@@ -11,6 +20,7 @@ enum lrqk_status proxy_shape_init(struct proxy_shape *s, struct attn_core *c, co
   *s = (struct proxy_shape){ .rank = o->rank, .int8 = int8, .rw = ceil_div(o->rank, int8 ? 16 : 8), .n_pages = ceil_div(c->n_ctx, c->page),
                              .planes = o->share == LRQK_SHARE_HEAD ? c->hk * c->g : c->hk, .pairs = o->proxy == LRQK_PROXY_PAIRS };
   s->energies = s->pairs || o->lend;
+  TRY(make_ranges(s, c, o));
   TRY(kernel_get(&s->energy, c->dev, KERNEL_PAIR_ENERGY, SPEC(small, neox)));
   TRY(kernel_get(&s->choose, c->dev, KERNEL_PAIR_CHOOSE, SPEC(64, neox)));
   return kernel_get(&s->build, c->dev, int8 ? KERNEL_PROXY_BUILD_I8 : KERNEL_PROXY_BUILD_F16, SPEC(small));
@@ -18,26 +28,27 @@ enum lrqk_status proxy_shape_init(struct proxy_shape *s, struct attn_core *c, co
 
 uint32_t proxy_page_tokens(const struct attn_core *c, uint32_t page) {
   uint32_t left = c->n_ctx - page * c->page;
-  return left < c->page ? ceil_div(left, SHARE_UNIT) * SHARE_UNIT : c->page;
+  return left < c->page ? ceil_div(left, RANGE_UNIT) * RANGE_UNIT : c->page;
 }
 
+/* Of a plane. */
 static uint64_t row_bytes(const struct proxy_shape *s, const struct attn_core *c, uint32_t page) {
-  return (uint64_t)s->planes * proxy_page_tokens(c, page) * s->rw * 16;
+  return (uint64_t)proxy_page_tokens(c, page) * s->rw * 16;
 }
 
-static uint64_t scale_bytes(const struct proxy_shape *s, const struct attn_core *c, uint32_t page) {
-  return (uint64_t)s->planes * proxy_page_tokens(c, page) * 2;
-}
+static uint64_t scale_bytes(const struct attn_core *c, uint32_t page) { return (uint64_t)proxy_page_tokens(c, page) * 2; }
 
 uint64_t proxy_token_bytes(const struct proxy_shape *s) { return (uint64_t)s->planes * (s->rw * 16 + (s->int8 ? 2 : 0)); }
 
-struct view proxy_rows(const struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, uint32_t page) {
-  return (struct view){ p->page[page].buf, p->page[page].offset, row_bytes(s, c, page) };
+struct view proxy_rows(const struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, uint32_t page, uint32_t plane, uint32_t n) {
+  uint64_t one = row_bytes(s, c, page);
+  return (struct view){ p->page[page].buf, p->page[page].offset + plane * one, n * one };
 }
 
-struct view proxy_scales(const struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, uint32_t page) {
-  if (!s->int8) return proxy_rows(p, s, c, page);
-  return (struct view){ p->page[page].buf, p->page[page].offset + row_bytes(s, c, page), scale_bytes(s, c, page) };
+struct view proxy_scales(const struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, uint32_t page, uint32_t plane, uint32_t n) {
+  if (!s->int8) return proxy_rows(p, s, c, page, plane, n);
+  uint64_t one = scale_bytes(c, page), rows = s->planes * row_bytes(s, c, page);
+  return (struct view){ p->page[page].buf, p->page[page].offset + rows + plane * one, n * one };
 }
 
 enum lrqk_status proxy_init(struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, struct pool *pool) {
@@ -50,7 +61,7 @@ enum lrqk_status proxy_init(struct proxy *p, const struct proxy_shape *s, const 
   p->page = mem_alloc(s->n_pages, sizeof *p->page);
   if (!p->page) return fail(&c->dev->log, LRQK_MEMORY, "cannot allocate a list of %u proxy pages", s->n_pages);
   for (uint32_t i = 0; i < s->n_pages; i++)
-    TRY(pool_alloc(&p->page[i], pool, row_bytes(s, c, i) + (s->int8 ? scale_bytes(s, c, i) : 0)));
+    TRY(pool_alloc(&p->page[i], pool, s->planes * (row_bytes(s, c, i) + (s->int8 ? scale_bytes(c, i) : 0))));
   return LRQK_OK;
 }
 
@@ -110,7 +121,7 @@ enum lrqk_status proxy_state(const struct proxy *p, const struct proxy_shape *s,
   for (uint32_t plane = 0; s->int8 && plane < s->planes; plane++)
     for (uint32_t i = 0; i * c->page < l; i++) {
       uint32_t n = l - i * c->page < c->page ? l - i * c->page : c->page, room = proxy_page_tokens(c, i);
-      struct view v = proxy_scales(p, s, c, i);
+      struct view v = proxy_scales(p, s, c, i, 0, s->planes);
       TRY(state_view(st, (struct view){ v.buf, v.offset + (uint64_t)plane * room * 2, (uint64_t)(n + 1) / 2 * 4 }));
     }
   return LRQK_OK;

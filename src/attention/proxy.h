@@ -3,7 +3,7 @@
 #ifndef ATTENTION_PROXY_H
 #define ATTENTION_PROXY_H
 
-#include "attention/core.h"
+#include "attention/ranges.h"
 #include "cache/state.h"
 
 struct proxy_shape {
@@ -13,6 +13,7 @@ struct proxy_shape {
   uint32_t n_pages;
   uint32_t planes;                /* sets of proxies of a layer: a KV head's, or (paper, share head) a query head's own */
   bool energies, pairs;           /* energies are summed; proxies are chosen pairs */
+  struct ranges ranges;           /* of scores and of what is kept by position */
   const struct kernel *energy, *choose, *build;
 };
 
@@ -28,8 +29,9 @@ void proxy_destroy(struct proxy *p);
 
 uint32_t proxy_page_tokens(const struct attn_core *c, uint32_t page);   /* tokens that a page has room for, a multiple of 512 */
 uint64_t proxy_token_bytes(const struct proxy_shape *s);                /* of one token, all planes, with its scales */
-struct view proxy_rows(const struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, uint32_t page);
-struct view proxy_scales(const struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, uint32_t page);
+/* Rows and scales of n planes from `plane` on; without scales: the rows. */
+struct view proxy_rows(const struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, uint32_t page, uint32_t plane, uint32_t n);
+struct view proxy_scales(const struct proxy *p, const struct proxy_shape *s, const struct attn_core *c, uint32_t page, uint32_t plane, uint32_t n);
 
 /* Nothing without energies, as mark and restore.  Adds m tokens to the energies: queries core->q, keys at rows row0.. of kv. */
 void proxy_add_energy(const struct proxy *p, const struct proxy_shape *s, struct attn_core *c, struct view kv, uint32_t row0, uint32_t m);

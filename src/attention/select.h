@@ -13,11 +13,14 @@ struct selector {
   uint32_t k, sinks, list_stride; /* tokens chosen, sinks among them; words of a list */
   bool tail;                      /* statistics cover all tokens, for selector_tail */
   uint32_t lite, per, parts;      /* newest tokens, which are no candidates; the shares of this step */
-  uint32_t cap;                   /* tokens of a score row */
+  uint32_t scored;                /* tokens of the softmax in this step */
+  struct ranges ranges;           /* of weights and keys */
+  uint32_t planes;                /* of proxies that one binding holds */
   uint32_t unit, max_parts, one_max;   /* smallest share of a workgroup; shares; up to here one workgroup selects */
-  const struct kernel *stat, *stat_mean, *keys, *keys_count, *count, *count_last, *emit, *one, *all, *mix;
+  const struct kernel *stat, *stat_mean, *keys, *keys_count, *count, *count_last, *emit, *one, *all, *mix;   /* mix: for one range or for several */
   struct view queries;            /* [lists*heads][row] float: proxies of the queries, 1/sqrt(d) folded in */
-  struct view ml, weights, key;   /* [lists][heads][parts][2+WG] float; [lists][heads][cap] 16-bit; [lists][cap] 16-bit */
+  struct view ml, total;          /* [lists][heads][parts][2+WG] float; [lists][heads] float, see tail_mix */
+  struct view *weights, *key;     /* of each range [lists][heads][tokens] 16-bit; [lists][tokens] 16-bit */
   struct view counts[4], prefix[4];
   struct pool pool;
 };
@@ -27,7 +30,7 @@ enum lrqk_status selector_init(struct selector *s, struct attn_core *c, const st
 static inline uint32_t selector_scored(const struct selector *s, uint32_t n) { return n <= s->k ? 0 : s->tail ? n + s->lite : n; }
 void selector_destroy(struct selector *s);
 
-/* mean: NULL, or what gram_mean made: the mean key's scores are added to the proxies'.
+/* mean: NULL, or what gram_mean made, a view for each range: the mean key's scores are added to the proxies'.
  * The first n tokens are candidates (n at step[STEP_CAND] too): list [lists][list_stride] = the min(k, n) chosen ones. */
 void selector_run(struct selector *s, const struct proxy *p, const struct proxy_shape *shape, const struct view *mean, uint32_t n,
                   struct view list);

@@ -457,10 +457,10 @@ static double cost_score_stat_tile(const struct call *c) {
 
 static double cost_sel_keys(const struct call *c) {
   P(sel_keys);
-  uint64_t n = step_word(c, STEP_CAND), lists = c->groups[1], heads = lists * c->spec[1];
+  uint64_t n = rows_here(c, STEP_CAND, p->t0, p->cap), lists = c->groups[1], heads = lists * c->spec[1];
   b[0] = heads * p->parts * (2 + c->spec[0]) * 4;
   b[1] = lists * n * 2;
-  b[2] = c->spec[4] ? lists * p->parts * 128 : 0;
+  b[2] = c->spec[4] ? lists * c->groups[0] * 128 : 0;
   b[3] = heads * n * 2;
   b[4] = 4;
   size_is(c, heads, n, 0);
@@ -469,7 +469,7 @@ static double cost_sel_keys(const struct call *c) {
 
 static double cost_sel_count(const struct call *c) {
   P(sel_count);
-  uint64_t n = step_word(c, STEP_CAND), lists = c->groups[1];
+  uint64_t n = rows_here(c, STEP_CAND, p->t0, p->cap), lists = c->groups[1];
   b[0] = lists * n * 2;
   b[1] = lists * p->parts * 128;
   b[2] = b[4] = lists * 4;
@@ -480,9 +480,10 @@ static double cost_sel_count(const struct call *c) {
 }
 
 static double cost_sel_emit(const struct call *c) {
-  uint64_t n = step_word(c, STEP_CAND), lists = c->groups[1], *b = c->b;
+  P(sel_emit);
+  uint64_t n = rows_here(c, STEP_CAND, p->t0, p->cap), lists = c->groups[1];
   b[0] = lists * n * 2;
-  b[1] = lists * c->groups[0] * 128;
+  b[1] = lists * p->parts * 128;
   b[2] = lists * 4;
   b[3] = lists * step_word(c, STEP_CNT) * 4;
   b[4] = 4;

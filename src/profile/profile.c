@@ -77,7 +77,7 @@ static const char *const kernel_stage[N_KERNELS] = {
   [KERNEL_MEAN_COEF] = "attention.select", [KERNEL_MEAN_SCORE] = "attention.select", [KERNEL_SEL_KEYS] = "attention.select",
   [KERNEL_SEL_COUNT] = "attention.select", [KERNEL_SEL_EMIT] = "attention.select", [KERNEL_SEL_ONE] = "attention.select",
   [KERNEL_SEL_ALL] = "attention.select", [KERNEL_RESIDENCY] = "attention.gather", [KERNEL_GATHER] = "attention.gather",
-  [KERNEL_TAIL_MIX] = "attention.tail",
+  [KERNEL_TAIL_MIX] = "attention.tail", [KERNEL_TAIL_MIX_SPLIT] = "attention.tail",
 };
 
 /* A kernel that serves one stage says it; of the others the forward pass knows. */

@@ -68,7 +68,7 @@ static double dot(const float *a, const float *b, uint32_t n) {
 /* ---- proxies */
 
 /* Where a page's proxies go, and what makes them. */
-struct map { uint32_t hk, page, page0, rw, rot, neox, d, r; bool int8; const float *map, *turn; uint32_t *px; };
+struct map { uint32_t hk, page, turn0, rw, rot, neox, d, r; bool int8; const float *map, *turn; uint32_t *px; };
 
 /* x = key - R(position) mu of KV head h. */
 static void without_mean(float *x, const struct map *m, uint32_t h, uint32_t position, const uint16_t *key) {
@@ -104,14 +104,14 @@ static void pack_row(const struct map *m, uint32_t h, uint32_t t, bool alone, co
 /* The proxy of token t of the page, whose key is given. */
 static void map_key(const struct map *m, uint32_t h, uint32_t t, bool alone, const uint16_t *key) {
   float x[512], kh[512];
-  without_mean(x, m, h, m->page0 + t, key);
+  without_mean(x, m, h, m->turn0 + t, key);
   for (uint32_t i = 0; i < m->r; i++) kh[i] = (float)dot(m->map + ((size_t)h * m->r + i) * m->d, x, m->d);
   pack_row(m, h, t, alone, kh);
 }
 
 void host_map_proxy(const struct host_call *c) {
   const struct map_proxy_params *p = c->params;
-  const struct map m = { .hk = p->hk, .page = p->page, .page0 = p->page0, .rw = p->rw, .rot = p->rot, .neox = c->spec[1], .d = c->spec[2],
+  const struct map m = { .hk = p->hk, .page = p->page, .turn0 = p->page0, .rw = p->rw, .rot = p->rot, .neox = c->spec[1], .d = c->spec[2],
                          .r = c->spec[3], .int8 = c->id == KERNEL_MAP_PROXY_I8, .map = c->buf[1], .turn = c->buf[2], .px = c->buf[3] };
   for (uint32_t h = 0; h < p->hk; h++)
     for (uint32_t t = 0; t < p->n; t++)
@@ -147,7 +147,7 @@ static void rotate_head(const struct map *m, float *y, const float *x, const flo
 void host_token_map(const struct host_call *c) {
   const struct token_map_params *p = c->params;
   const uint32_t *step = c->buf[2];
-  const struct map m = { .hk = p->hk, .page = p->page, .page0 = p->page0, .rw = p->rw, .rot = p->rot, .neox = c->spec[1], .d = c->spec[2],
+  const struct map m = { .hk = p->hk, .page = p->page, .turn0 = p->page0 - p->turn0, .rw = p->rw, .rot = p->rot, .neox = c->spec[1], .d = c->spec[2],
                          .r = c->spec[3], .int8 = c->id == KERNEL_TOKEN_MAP_I8, .map = c->buf[3], .turn = c->buf[4], .px = c->buf[10] };
   uint32_t d = m.d, nq = p->hk * p->g, heads = nq + 2 * p->hk, t = step[STEP_POS] - p->page0;
   bool maps = c->spec[4];

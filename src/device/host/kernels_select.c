@@ -214,14 +214,15 @@ static void stat_page(const struct host_call *c, const struct score_stat_params 
                       bool mean) {
   uint32_t g = c->spec[1], n = min_u32(((const uint32_t *)c->buf[5])[p->n_at] - p->page0, p->page);
   struct plane s = *plane;
-  for (uint32_t head = 0; head < c->groups[1] * g; head++)
+  for (uint32_t head = p->list0 * g; head < (p->list0 + c->groups[1]) * g; head++)
     for (uint32_t x = 0; x < c->groups[0]; x++) {
       const float *q = (const float *)c->buf[0] + (size_t)head * s.rw * (s.int8 ? 16 : 8);
       float *out = (float *)c->buf[3] + ((size_t)head * p->parts + p->page0 / p->per + x) * (2 + lanes->wg);
-      uint16_t *weight = (uint16_t *)c->buf[4] + (size_t)head * p->cap + p->page0;
+      uint32_t at = p->page0 - p->t0;
+      uint16_t *weight = (uint16_t *)c->buf[4] + (size_t)head * p->cap + at;
       const float *added = mean || s.cubic ? c->buf[6] : NULL;   /* [heads][cap], or [heads][cap/64][4] */
-      s.mean = mean ? added + (size_t)head * p->cap + p->page0 : s.cubic ? added + ((size_t)head * p->cap + p->page0) / 16 : NULL;
-      stat_share(c, &s, lanes, q, head / g / p->share, x * p->per, min_u32((x + 1) * p->per, n), out, weight);
+      s.mean = mean ? added + (size_t)head * p->cap + at : s.cubic ? added + ((size_t)head * p->cap + at) / 16 : NULL;
+      stat_share(c, &s, lanes, q, (head / g - p->list0) / p->share, x * p->per, min_u32((x + 1) * p->per, n), out, weight);
     }
 }
 
@@ -262,21 +263,24 @@ static uint32_t key16(float score, uint32_t t, uint32_t n, uint32_t sinks) {
   return t >= n ? 0 : t < sinks ? 0xffff : min_u32(max_u32(bits >> 12, 0x30000) - 0x30000, 0xfffe);
 }
 
+/* Candidates from token t0 on. */
+static uint32_t behind(const uint32_t *step, uint32_t t0) { return max_u32(step[STEP_CAND], t0) - t0; }
+
 void host_sel_keys(const struct host_call *c) {
   const struct sel_keys_params *p = c->params;
-  uint32_t wg = c->spec[0], g = c->spec[1], tn = c->spec[2], n = ((const uint32_t *)c->buf[4])[STEP_CAND], parts = c->groups[0];
+  uint32_t wg = c->spec[0], g = c->spec[1], tn = c->spec[2], n = behind(c->buf[4], p->t0), parts = c->groups[0], part0 = p->t0 / p->per;
   bool most = c->spec[3] != 0;
   for (uint32_t list = 0; list < c->groups[1]; list++) {
     uint16_t *key = (uint16_t *)c->buf[1] + (size_t)list * p->cap;
-    uint32_t *cnt = (uint32_t *)c->buf[2] + (size_t)list * parts * COUNT_WORDS;
+    uint32_t *cnt = (uint32_t *)c->buf[2] + ((size_t)list * p->parts + part0) * COUNT_WORDS;
     float lse[64];
     const float *ml = (const float *)c->buf[0] + (size_t)list * g * p->parts * (2 + wg);
     for (uint32_t i = 0; i < g; i++) lse[i] = log_sum(ml + (size_t)i * p->parts * (2 + wg), p->parts, wg);
     for (uint32_t j = 0; c->spec[4] && j < parts; j++) memset(cnt + j * COUNT_WORDS, 0, 15 * 4);
-    for (uint32_t t = 0; t < min_u32(p->per * parts, (n + 7) / 8 * 8); t++) {
+    for (uint32_t t = 0; t < min_u32(min_u32(p->per * parts, p->cap), (n + 7) / 8 * 8); t++) {
       float x = 0;
       for (uint32_t i = 0; i < g && t < n; i++) {
-        float r = ml[((size_t)i * p->parts + t / p->per) * (2 + wg) + 2 + t % p->per / tn % wg];
+        float r = ml[((size_t)i * p->parts + part0 + t / p->per) * (2 + wg) + 2 + t % p->per / tn % wg];
         float e = weight_of(((const uint16_t *)c->buf[3])[(size_t)(list * g + i) * p->cap + t]) * expf(r - lse[i]);
         x = most ? fmaxf(x, e) : x + e;
       }
@@ -290,7 +294,7 @@ void host_sel_keys(const struct host_call *c) {
 
 void host_sel_count(const struct host_call *c) {
   const struct sel_count_params *p = c->params;
-  uint32_t nt = c->spec[1], n = ((const uint32_t *)c->buf[5])[STEP_CAND], want = min_u32(p->k, n), end = (n + 7) / 8 * 8;
+  uint32_t nt = c->spec[1], want = min_u32(p->k, behind(c->buf[5], 0)), end = min_u32((behind(c->buf[5], p->t0) + 7) / 8 * 8, p->cap);
   for (uint32_t list = 0; list < c->groups[1]; list++) {
     const uint16_t *key = (const uint16_t *)c->buf[0] + (size_t)list * p->cap;
     const uint32_t *pcnt = (const uint32_t *)c->buf[1] + (size_t)list * p->parts * COUNT_WORDS;
@@ -305,34 +309,51 @@ void host_sel_count(const struct host_call *c) {
       for (uint32_t i = 0; i < nt; i++) {
         uint32_t threshold = prefix + ((nt == 17 ? i : i + 1) << p->shift), sum = 0;
         for (uint32_t t = x * p->per; t < min_u32((x + 1) * p->per, end); t++) sum += key[t] >= threshold;
-        ((uint32_t *)c->buf[3])[((size_t)list * c->groups[0] + x) * COUNT_WORDS + i] = sum;
+        ((uint32_t *)c->buf[3])[((size_t)list * p->parts + p->t0 / p->per + x) * COUNT_WORDS + i] = sum;
       }
-    ((uint32_t *)c->buf[4])[list] = prefix;
+    if (!p->t0) ((uint32_t *)c->buf[4])[list] = prefix;
+  }
+}
+
+/* Entries of a list from the n keys of tokens t0 on: those above the cut, and of those at it the first `ties`. */
+static void emit(const uint16_t *key, uint32_t n, uint32_t cut, uint32_t ties, uint32_t t0, uint32_t *list) {
+  for (uint32_t t = 0; t < n; t++) {
+    if (key[t] < cut || (key[t] == cut && !ties)) continue;
+    ties -= key[t] == cut;
+    *list++ = t0 + t;
+  }
+}
+
+/* Of counts by share [parts][32] the sum of word i. */
+static uint32_t counted(const uint32_t *cnt, uint32_t parts, uint32_t i) {
+  uint32_t sum = 0;
+  for (uint32_t j = 0; j < parts; j++) sum += cnt[(size_t)j * COUNT_WORDS + i];
+  return sum;
+}
+
+void host_sel_emit(const struct host_call *c) {
+  const struct sel_emit_params *p = c->params;
+  uint32_t want = min_u32(p->k, behind(c->buf[4], 0)), n = min_u32(behind(c->buf[4], p->t0), p->cap), before = p->t0 / p->per;
+  for (uint32_t i = 0; i < c->groups[1]; i++) {
+    const uint32_t *cnt = (const uint32_t *)c->buf[1] + (size_t)i * p->parts * COUNT_WORDS;
+    uint32_t digit = 15;
+    while (digit && counted(cnt, p->parts, digit) < want) digit--;
+    uint32_t need = want - counted(cnt, p->parts, digit + 1), above = counted(cnt, before, digit + 1), at = counted(cnt, before, digit) - above;
+    emit((const uint16_t *)c->buf[0] + (size_t)i * p->cap, n, ((const uint32_t *)c->buf[2])[i] + digit, need - min_u32(at, need), p->t0,
+         (uint32_t *)c->buf[3] + (size_t)i * p->kstr + above + min_u32(at, need));
   }
 }
 
 /* The min(k, n) largest of n keys, ties to the lowest token, in ascending order of tokens. */
 static void choose(const uint16_t *key, uint32_t n, uint32_t k, uint32_t *list) {
-  uint32_t want = min_u32(k, n), cut = 0, above = 0, at = 0;
+  uint32_t want = min_u32(k, n), cut = 0, above = 0;
   for (uint32_t bit = 0x8000; bit; bit >>= 1) {   /* the largest cut with at least `want` keys >= cut */
     uint32_t sum = 0;
     for (uint32_t t = 0; t < n; t++) sum += key[t] >= (cut | bit);
     if (sum >= want) cut |= bit;
   }
   for (uint32_t t = 0; t < n; t++) above += key[t] > cut;
-  uint32_t ties = want - above;
-  for (uint32_t t = 0; t < n; t++) {
-    if (key[t] < cut || (key[t] == cut && !ties)) continue;
-    ties -= key[t] == cut;
-    list[at++] = t;
-  }
-}
-
-void host_sel_emit(const struct host_call *c) {
-  const struct sel_emit_params *p = c->params;
-  for (uint32_t i = 0; i < c->groups[1]; i++)
-    choose((const uint16_t *)c->buf[0] + (size_t)i * p->cap, ((const uint32_t *)c->buf[4])[STEP_CAND], p->k,
-           (uint32_t *)c->buf[3] + (size_t)i * p->kstr);
+  emit(key, n, cut, want - above, 0, list);
 }
 
 void host_sel_one(const struct host_call *c) {
@@ -406,10 +427,11 @@ void host_value_sum(const struct host_call *c) {
     }
 }
 
-/* The share of the softmax of token t of a head. */
+/* The share of the softmax of token t of a head; 0 if the token is of another range. */
 static double stored_share(const struct tail_mix_params *p, const struct host_call *c, const float *ml, float lse, uint32_t head, uint32_t t) {
+  if (t < p->t0 || t - p->t0 >= p->cap) return 0;
   float r = ml[(size_t)(t / p->per) * (2 + c->spec[3]) + 2 + t % p->per / c->spec[2] % c->spec[3]];
-  return weight_of(((const uint16_t *)c->buf[1])[(size_t)head * p->cap + t]) * exp((double)r - lse);
+  return weight_of(((const uint16_t *)c->buf[1])[(size_t)head * p->cap + t - p->t0]) * exp((double)r - lse);
 }
 
 void host_tail_mix(const struct host_call *c) {
@@ -421,9 +443,11 @@ void host_tail_mix(const struct host_call *c) {
     const float *ml = (const float *)c->buf[0] + (size_t)head * p->parts * (2 + c->spec[3]), *x = (const float *)c->buf[3] + (size_t)head * shares * d;
     const float *xml = (const float *)c->buf[4] + (size_t)head * shares * 2, *sum = (const float *)c->buf[5] + (size_t)(head / g / p->share) * d;
     float lse = log_sum(ml, p->parts, c->spec[3]), *y = (float *)c->buf[7] + (size_t)head * d, most = -1e30f;
-    double held = 0, all = 0;
+    double held = p->t0 ? ((const float *)c->buf[8])[head] : 0, all = 0;
     for (uint32_t j = 0; j < step[STEP_CNT]; j++) held += stored_share(p, c, ml, lse, head, list[j]);
     for (uint32_t t = step[STEP_CAND]; t < step[STEP_LEN]; t++) held += stored_share(p, c, ml, lse, head, t);
+    if (c->id == KERNEL_TAIL_MIX_SPLIT) ((float *)c->buf[8])[head] = (float)held;
+    if (c->id == KERNEL_TAIL_MIX_SPLIT && !p->last) continue;
     float a = held < 1 ? (float)held : 1;
     for (uint32_t j = 0; j < shares; j++) most = fmaxf(most, xml[2 * j]);
     for (uint32_t j = 0; j < shares; j++) all += xml[2 * j + 1] * exp((double)xml[2 * j] - most);
