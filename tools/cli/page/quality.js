@@ -22,7 +22,8 @@ function qualityMaps(q, show) {
     labels: (g, m) => {
       const every = Math.max(1, Math.ceil(13 / m.h)), step = Math.max(1, Math.ceil(24 / m.w));
       for (let h = 0; h < H; h += every) g.fillText(h ? String(h) : 'head 0', 0, (h + .5) * m.h);
-      for (let l = 0; l < P.layers; l += step) g.fillText(l ? String(l) : 'layer 0', m.left + l * m.w + (l ? m.w / 2 - 4 : 0), m.y);
+      for (let l = 0; l < P.layers; l += step) g.fillText(String(l), m.left + (l + .5) * m.w - 4, m.y);
+      g.fillText('layer', 0, m.y);
     } });
   heatMap('t-' + q.name, { rows: () => P.layers * H, columns: () => S.length, rowHeight: () => Math.max(3, Math.min(12, Math.floor(420 / P.layers / H))), left: 44,
     read: 'read-quality', enter: show, labels: (g, m) => headLabels(g, m, S), value: (r, c) => shade(S[c][q.name][r]),
