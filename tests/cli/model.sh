@@ -37,9 +37,9 @@ try ctx-beyond-json logits -m "$M" --tokens 1 -c 32K --json
 try prompt-long run -m "$M" -p 'one two three four five six' -c 8
 try prompt-long-json run -m "$M" -p 'one two three four five six' -c 8 --json
 try tokens-range logits -m "$M" --tokens 1,49152
-try compare-short compare -m "$M" -f "$here/golden.sh" --prefill 4000 --decode 100
-try compare-ctx compare -m "$M" -f "$here/golden.sh" --prefill 8192 --decode 1
-try perplexity-short perplexity -m "$M" -f "$here/golden.sh" -c 8000
+try compare-short compare -m "$M" -f "$here/../../LICENSE" --prefill 4000 --decode 100
+try compare-ctx compare -m "$M" -f "$here/../../LICENSE" --prefill 8192 --decode 1
+try perplexity-short perplexity -m "$M" -f "$here/../../LICENSE" -c 8000
 "$lrqk" run -m "$M" -p hello --device nosuchdevice </dev/null 2>"$tmp/err"
 code=$?
 expect device-none 4
@@ -95,8 +95,8 @@ expect plan-enough 0
 [ "$planned" = "$(bytes "$tmp/out")" ] || code=1000
 expect plan-equal 0
 try plan-short run -m "$M" -p hello -n 2 $keep --vram $((need - 1))
-try plan-refused compare -m "$M" -f "$here/golden.sh" --prefill 100 --decode 4 --vram "$need"
-try plan-weights perplexity -m "$M" -f "$here/golden.sh" -c 32 --vram 50M --json
+try plan-refused compare -m "$M" -f "$here/../../LICENSE" --prefill 100 --decode 4 --vram "$need"
+try plan-weights perplexity -m "$M" -f "$here/../../LICENSE" -c 32 --vram 50M --json
 for form in '' --json; do
   "$lrqk" plan -m "$M" --device host --vram $((need - 1)) $form >"$tmp/out" 2>"$tmp/err"
   code=$?
