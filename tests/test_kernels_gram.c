@@ -177,6 +177,7 @@ static const struct plane { uint32_t hk, g, d, neox, rot, rank, bits, page, n, p
   { 2, 2, 64, 1, 48, 20, 8, 128, 77, 128 },  { 1, 2, 256, 1, 256, 64, 16, 16, 13, 160 },
 };
 enum { N_PLANES = sizeof planes / sizeof *planes };
+static uint32_t tokens_of(const struct plane *s) { return test_size(s->n, 5); }
 
 struct maps {
   const struct plane *s;
@@ -225,7 +226,7 @@ static struct maps maps_of(const struct plane *s, uint32_t positions) {
       m.turn[(33 + b) * d + 2 * p + 1] = (float)sin((b * 64 + 31.5) * m.theta[p]);
     }
   }
-  m.qkv = normals((size_t)s->n * s->hk * (s->g + 2) * d, 1);
+  m.qkv = normals((size_t)tokens_of(s) * s->hk * (s->g + 2) * d, 1);
   m.plane_bytes = (size_t)s->hk * s->page * (m.rw * 16 + (s->bits == 8 ? 2 : 0));
   return m;
 }
@@ -267,12 +268,12 @@ static struct taken take_tokens(size_t device, const struct maps *m, uint32_t sh
   size_t hq = (size_t)s->hk * s->g, row = (size_t)s->hk * s->d * 4, width = (size_t)s->hk * (s->g + 2) * s->d * 4, lists = s->hk * share;
   struct view qkv = bench_put(&b, NULL, width), cs = bench_put(&b, NULL, s->d * 4), step = bench_put(&b, NULL, STEP_WORDS * 4);
   struct view map = bench_put(&b, m->map, m->map_bytes), turn = bench_put(&b, m->turn, m->turn_bytes), q = bench_put(&b, NULL, hq * s->d * 4);
-  struct view keep = bench_put(&b, NULL, s->n * width), act = bench_put(&b, NULL, lists * SLOTS * s->d * 4);
+  struct view keep = bench_put(&b, NULL, tokens_of(s) * width), act = bench_put(&b, NULL, lists * SLOTS * s->d * 4);
   struct view host = bench_put(&b, canary_words(s->page * row), s->page * row), sum = bench_put(&b, test_memory(row, 1), row);
   struct view px = bench_put(&b, canary_words(m->plane_bytes), m->plane_bytes);
   struct view qh = bench_put(&b, canary_words(hq * m->values * 4), hq * m->values * 4), ab = bench_put(&b, NULL, hq * s->d * 4);
   const struct kernel *k = bench_kernel(&b, token_id(s), SPEC(device % 2 ? 16 : 64, s->neox, s->d, s->rank, maps));
-  for (uint32_t t = 0; t < s->n; t++) {
+  for (uint32_t t = 0; t < tokens_of(s); t++) {
     struct token_map_params p = { .hk = s->hk, .g = s->g, .rot = s->rot, .share = share, .slots = SLOTS, .page = s->page, .page0 = s->page0,
                                   .rw = m->rw, .keep0 = t, .scale = 0.125f };
     const uint32_t words[STEP_WORDS] = { [STEP_POS] = s->page0 + t, [STEP_RING] = t % RING };
@@ -296,8 +297,8 @@ static char *map_page(size_t device, const struct maps *m, const uint16_t *rows)
   struct view px = bench_put(&b, canary_words(m->plane_bytes), m->plane_bytes), kv = bench_put(&b, rows, (size_t)s->page * s->hk * s->d * 4);
   struct view map = bench_put(&b, m->map, m->map_bytes), turn = bench_put(&b, m->turn, m->turn_bytes);
   uint32_t tokens = (s->d + s->rank) * 32 > 16384 ? 4 : 8;
-  struct map_proxy_params p = { .hk = s->hk, .rot = s->rot, .n = s->n, .page = s->page, .page0 = s->page0, .rw = m->rw };
-  DISPATCH(b.dev, bench_kernel(&b, map_id(s), SPEC(device % 2 ? 16 : 64, s->neox, s->d, s->rank, tokens)), ceil_div(s->n, tokens), s->hk, 1, &p,
+  struct map_proxy_params p = { .hk = s->hk, .rot = s->rot, .n = tokens_of(s), .page = s->page, .page0 = s->page0, .rw = m->rw };
+  DISPATCH(b.dev, bench_kernel(&b, map_id(s), SPEC(device % 2 ? 16 : 64, s->neox, s->d, s->rank, tokens)), ceil_div(tokens_of(s), tokens), s->hk, 1, &p,
            kv, map, turn, px);
   char *out = bench_take(&b, px);
   bench_clear(&b);
@@ -313,7 +314,7 @@ static char *map_page_dense(size_t device, const struct maps *m, const uint16_t 
   struct gram_products_shape shape = { .hk = s->hk, .g = s->g, .d = s->d, .rank = s->rank, .neox = s->neox, .int8 = s->bits == 8, .maps = true };
   struct gram_products dense = products_of(b.dev, &shape, FORM_CLBLAST);
   dense.batch = 64;
-  struct map_proxy_params p = { .hk = s->hk, .rot = s->rot, .n = s->n, .page = s->page, .page0 = s->page0, .rw = m->rw };
+  struct map_proxy_params p = { .hk = s->hk, .rot = s->rot, .n = tokens_of(s), .page = s->page, .page0 = s->page0, .rw = m->rw };
   gram_products_map(&dense, &p, kv, map, turn, px);
   char *out = bench_take(&b, px);
   gram_products_destroy(&dense);
@@ -346,7 +347,7 @@ static void check_rows(const struct maps *m, const struct taken *a, uint32_t sha
   size_t width = (size_t)s->hk * (s->g + 2) * s->d, row = (size_t)s->hk * 2 * s->d;
   for (uint32_t h = 0; h < s->hk; h++) {
     double sum[256] = { 0 };
-    for (uint32_t t = 0; t < s->n; t++) {
+    for (uint32_t t = 0; t < tokens_of(s); t++) {
       const uint16_t *got = a->host + t * row + (size_t)h * 2 * s->d;
       const float *v = m->qkv + t * width + (size_t)(s->hk * s->g + s->hk + h) * s->d;
       double key[256];
@@ -356,13 +357,13 @@ static void check_rows(const struct maps *m, const struct taken *a, uint32_t sha
         ck_assert_uint_eq(got[s->d + i], float_to_half(v[i]));
         sum[i] += half_to_float(got[s->d + i]);
       }
-      for (uint32_t j = 0; t + RING >= s->n && j < share; j++)
+      for (uint32_t j = 0; t + RING >= tokens_of(s) && j < share; j++)
         ck_assert_msg(!memcmp(a->act + ((size_t)(h * share + j) * SLOTS + t % RING) * 2 * s->d, got, s->d * 4), "%s: ring of list %u", device, h * share + j);
     }
     for (uint32_t i = 0; i < s->d; i++)
       if (!(fabs(a->sum[h * s->d + i] - sum[i]) <= 1e-4)) ck_abort_msg("%s: sum of values %u of head %u: %g, expected %g", device, i, h, a->sum[h * s->d + i], sum[i]);
   }
-  ck_assert_msg(!memcmp(a->keep, m->qkv, s->n * width * 4), "%s: what is kept", device);
+  ck_assert_msg(!memcmp(a->keep, m->qkv, tokens_of(s) * width * 4), "%s: what is kept", device);
 }
 
 /* q, P'q and (A, B) of the last token. */
@@ -372,7 +373,7 @@ static void check_queries(const struct maps *m, const struct taken *a, bool maps
   double *q = test_memory(hq * s->d, sizeof *q), *qh = test_memory(hq * m->values, sizeof *qh), *ab = test_memory(hq * s->d, sizeof *ab);
   for (uint32_t head = 0; head < hq; head++) {
     const float *mu = m->map + (size_t)2 * s->hk * s->rank * s->d + (size_t)(head / s->g) * s->d;
-    rotated(m, s->n - 1, head, q + head * s->d);
+    rotated(m, tokens_of(s) - 1, head, q + head * s->d);
     for (uint32_t i = 0; i < s->rank; i++)
       for (uint32_t c = 0; c < s->d; c++)
         qh[head * m->values + i] += 0.125 * q[head * s->d + c] * m->map[((size_t)(s->hk + head / s->g) * s->rank + i) * s->d + c];
@@ -409,7 +410,7 @@ START_TEST(tokens_are_taken) {
     }
     char *built = map_page(i, &m, a.host), *dense = map_page_dense(i, &m, a.host);
     for (uint32_t h = 0; h < s->hk; h++)
-      for (uint32_t t = 0; t < s->n; t++) {
+      for (uint32_t t = 0; t < tokens_of(s); t++) {
         check_row(&m, built, h, t, a.host + ((size_t)t * s->hk + h) * 2 * s->d);
         check_row(&m, dense, h, t, a.host + ((size_t)t * s->hk + h) * 2 * s->d);
       }
