@@ -353,15 +353,19 @@ static void check_rows(const struct maps *m, const struct taken *a, uint32_t sha
       double key[256];
       rotated(m, t, s->hk * s->g + h, key);
       for (uint32_t i = 0; i < s->d; i++) {
-        if (!(fabs(half_to_float(got[i]) - key[i]) <= fabs(key[i]) * 0x1.01p-11 + 2e-6)) ck_abort_msg("%s: head %u token %u key %u: %g, expected %g", device, h, t, i, half_to_float(got[i]), key[i]);
+        float k = half_to_float(got[i]);
+        if (!(fabs(k - key[i]) <= fabs(key[i]) * 0x1.01p-11 + 2e-6))
+          ck_abort_msg("%s: head %u token %u key %u: %g, expected %g", device, h, t, i, k, key[i]);
         ck_assert_uint_eq(got[s->d + i], float_to_half(v[i]));
         sum[i] += half_to_float(got[s->d + i]);
       }
       for (uint32_t j = 0; t + RING >= tokens_of(s) && j < share; j++)
-        ck_assert_msg(!memcmp(a->act + ((size_t)(h * share + j) * SLOTS + t % RING) * 2 * s->d, got, s->d * 4), "%s: ring of list %u", device, h * share + j);
+        ck_assert_msg(!memcmp(a->act + ((size_t)(h * share + j) * SLOTS + t % RING) * 2 * s->d, got, s->d * 4), "%s: ring of list %u", device,
+                      h * share + j);
     }
     for (uint32_t i = 0; i < s->d; i++)
-      if (!(fabs(a->sum[h * s->d + i] - sum[i]) <= 1e-4)) ck_abort_msg("%s: sum of values %u of head %u: %g, expected %g", device, i, h, a->sum[h * s->d + i], sum[i]);
+      if (!(fabs(a->sum[h * s->d + i] - sum[i]) <= 1e-4))
+        ck_abort_msg("%s: sum of values %u of head %u: %g, expected %g", device, i, h, a->sum[h * s->d + i], sum[i]);
   }
   ck_assert_msg(!memcmp(a->keep, m->qkv, tokens_of(s) * width * 4), "%s: what is kept", device);
 }

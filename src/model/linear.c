@@ -22,8 +22,10 @@ static enum lrqk_status prepare_clblast(struct linear_kernels *l, const struct l
   return l->dequant[part->type] ? LRQK_OK : kernel_get(&l->dequant[part->type], l->dev, KERNEL_DEQUANT, SPEC(64, part->type));
 }
 
+/* On CPU drivers a lane with rows of both halves costs more than the step that it saves (a fifth of the product with PoCL). */
 bool linear_can_gate(const struct linear_kernels *l, const struct linear *w) {
-  return w->n_parts == 1 && !w->bias.size && form_for(l->dev, w->part, w->k, false) != FORM_CLBLAST && form_for(l->dev, w->part, w->k, true) != FORM_CLBLAST;
+  if (l->dev->caps.cpu || w->n_parts != 1 || w->bias.size) return false;
+  return form_for(l->dev, w->part, w->k, false) != FORM_CLBLAST && form_for(l->dev, w->part, w->k, true) != FORM_CLBLAST;
 }
 
 /* Only the weight types that a model has: a pipeline takes tens of milliseconds to make. */

@@ -21,7 +21,7 @@ struct linear_kernels {
   struct pool pool;
 };
 
-/* Whether w can have a gate: it is one part without a bias, in a form that has one. */
+/* Whether w should have a gate: on a GPU, if it is one part without a bias, in a form that has one. */
 bool linear_can_gate(const struct linear_kernels *k, const struct linear *w);
 /* Makes the kernels that the parts of w need, those that are not there yet.  *k begins as { .dev = ... }. */
 enum lrqk_status linear_prepare(struct linear_kernels *k, const struct linear *w, enum gate gate);
