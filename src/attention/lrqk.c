@@ -76,6 +76,14 @@ static enum lrqk_status check_active(const struct lrqk *f) {
   return LRQK_DEVICE;
 }
 
+/* What takes the new token's row apart where gram_token does not. */
+static enum lrqk_status append_init(struct lrqk *f) {
+  struct attn_core *c = &f->base.core;
+  enum kernel_id id = !f->proxies.pairs ? KERNEL_TOKEN_APPEND : f->proxies.int8 ? KERNEL_TOKEN_APPEND_I8 : KERNEL_TOKEN_APPEND_F16;
+  TRY(pool_alloc(&f->new_row, &f->scratch, c->token_bytes));
+  return kernel_get(&f->append, c->dev, id, SPEC(16, f->selector.heads));
+}
+
 static enum lrqk_status lrqk_init(struct attention *a) {
   struct lrqk *f = (struct lrqk *)a;
   struct attn_core *c = &a->core;
@@ -92,11 +100,9 @@ static enum lrqk_status lrqk_init(struct attention *a) {
   TRY(active_shape_init(&f->actives, c->dev, c->step, &f->scratch, c->hk, c->d, s->lists, o->lite, o->active));
   TRY(check_active(f));
   TRY(attn_core_reserve(c, f->actives.slots));
-  TRY(pool_alloc(&f->new_row, &f->scratch, c->token_bytes));
   TRY(pool_alloc(&f->attended, &f->scratch, (uint64_t)c->hk * c->g * c->d * 4));
   TRY(kernel_get(&f->value_sum, c->dev, KERNEL_VALUE_SUM, SPEC(c->dev->caps.cpu ? 8 : 64)));
-  enum kernel_id append = !f->proxies.pairs ? KERNEL_TOKEN_APPEND : f->proxies.int8 ? KERNEL_TOKEN_APPEND_I8 : KERNEL_TOKEN_APPEND_F16;
-  TRY(kernel_get(&f->append, c->dev, append, SPEC(16, s->heads)));
+  if (!f->grams.maps) TRY(append_init(f));
   TRY(attn_decode_init(&f->all, c, c->hk, c->hk * c->d / 4, c->d / 4));
   TRY(attn_decode_init(&f->some, c, s->lists, c->d / 4, f->actives.slots * c->d / 4));
   bool sparse = false;
