@@ -41,8 +41,9 @@
 #define U4S(a)                  ((uint4)(a))
 #define BITS_U(x)               as_uint(x)
 #define BITS_F(x)               as_float(x)
-float2 h2f(uint u) { return vload_half2(0, (const __private half *)&u); }
-#define H4(a, b)                ((float4)(h2f(a), h2f(b)))
+float4 h4f(uint2 u) { return vload_half4(0, (const __private half *)&u); }      // PoCL: an instruction, where vload_half2 is a dozen
+float2 h2f(uint u) { return h4f((uint2)(u, 0u)).lo; }
+#define H4(a, b)                h4f((uint2)(a, b))
 #define I8_4(q)                 convert_float4(as_char4(q))                                                 // 4 int8
 #define NIB_LO(q)               convert_float4((uint4)(q, (q) >> 8, (q) >> 16, (q) >> 24) & 15u)            // low nibbles
 #define NIB_HI(q)               convert_float4((uint4)((q) >> 4, (q) >> 12, (q) >> 20, (q) >> 28) & 15u)    // high nibbles
