@@ -8,4 +8,5 @@
 #define STEP_RING  5   /* t % w */
 #define STEP_ROWS  6   /* rows attended, min(l, w) + STEP_CNT */
 #define STEP_ZERO  7   /* 0 */
+#define STEP_KEEP  8   /* row of what waits to be summed, where layers are in step */
 #define STEP_WORDS 16  /* size of the buffer */

@@ -48,7 +48,7 @@ enum lrqk_status attn_scale(struct attn_core *c, struct view v, uint64_t n, doub
 
 /* qkv [m][(Hq + 2Hk)*d] -> core->q, and KV rows from row0 (use_step: row0 + position of the new token) of kv. */
 void attn_rope(struct attn_core *c, struct view qkv, struct view cs, uint32_t m, struct view kv, uint32_t row0, bool use_step);
-/* One token to row 0 of kv; what came in is row keep0 of keep. */
+/* One token to row 0 of kv; what came in is row keep0 + step[STEP_KEEP] of keep. */
 void attn_rope_keep(struct attn_core *c, struct view qkv, struct view cs, struct view kv, struct view keep, uint32_t keep0);
 /* The same as attn_rope into the rows of tokens t0 .. t0 + m of a layer, which lie in one page.  Here and below token t lies at row
  * t % rows->n_ctx. */

@@ -44,7 +44,7 @@ enum lrqk_status gram_init(struct gram *g, struct gram_shape *s, struct pool *po
 
 /* Adds m tokens: qkv [m][(Hq + 2Hk)*d] before RoPE. */
 void gram_add(const struct gram *g, const struct gram_shape *s, struct view qkv, uint32_t m);
-/* attn_rope of a token, which becomes pending token i. */
+/* attn_rope of a token, which becomes pending token i + step[STEP_KEEP]. */
 void gram_rope(const struct gram *g, const struct gram_shape *s, struct view qkv, struct view cs, struct view kv, uint32_t i);
 uint64_t gram_row_bytes(const struct gram_shape *s);       /* of a pending token, in host memory */
 void gram_add_pending(const struct gram *g, const struct gram_shape *s, uint32_t n);

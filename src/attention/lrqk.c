@@ -45,6 +45,7 @@ struct lrqk {
   int now;                        /* which of active.list is this step's */
   uint32_t candidates, count;     /* of this step: n, min(k, n) */
   uint32_t old;                   /* count of the step before */
+  uint32_t keep;                  /* pending(f) before the step; with --refresh layers differ from it */
   uint64_t fetches, hidden;       /* of misses, layer by layer; those that the second queue did */
 };
 
@@ -302,6 +303,13 @@ static void lrqk_adopt(struct attention *a, struct attention *from, uint32_t l) 
 
 /* ---- decode */
 
+/* Tokens that wait to be summed, of the last layer that has such. */
+static uint32_t pending(const struct lrqk *f) {
+  uint32_t i = f->last;
+  while (i && !f->layers[i].sparse) i--;
+  return f->layers[i].pending;
+}
+
 static void lrqk_step(struct attention *a, uint32_t t, uint32_t *words) {
   struct lrqk *f = (struct lrqk *)a;
   uint32_t w = f->actives.w, k = f->actives.k, l = t + 1;
@@ -313,6 +321,7 @@ static void lrqk_step(struct attention *a, uint32_t t, uint32_t *words) {
   words[STEP_CNT] = f->count;
   words[STEP_OLD] = f->old;
   words[STEP_RING] = t % w;
+  words[STEP_KEEP] = f->keep = pending(f);
   words[STEP_ROWS] = (l < w ? l : w) + f->count;
 }
 
@@ -334,7 +343,7 @@ static void append(struct lrqk *f, const struct lrqk_layer *ly, bool proxied) {
 /* RoPE and all that, where proxies are made by maps; `mapped`: there are some.  again: the second time for this token. */
 static void append_mapped(const struct lrqk *f, const struct lrqk_layer *ly, struct view qkv, struct view cs, bool mapped, bool again) {
   struct gram_token t = { qkv, cs, ly->active.rows, kv_page(&ly->rows, f->base.t / f->base.core.page), ly->values, f->selector.queries,
-                          f->base.t, f->actives.lists, f->actives.slots, ly->pending, mapped, again };
+                          f->base.t, f->actives.lists, f->actives.slots, ly->pending - f->keep, mapped, again };
   gram_token(&ly->gram, &f->grams, &ly->proxy, &t);
 }
 
@@ -378,7 +387,7 @@ static void take_token(struct lrqk *f, struct lrqk_layer *ly, struct view qkv, s
   if (f->grams.maps) {
     append_mapped(f, ly, qkv, cs, f->proxied, false);
   } else {
-    if (f->grams.sums) gram_rope(&ly->gram, &f->grams, qkv, cs, f->new_row, ly->pending);
+    if (f->grams.sums) gram_rope(&ly->gram, &f->grams, qkv, cs, f->new_row, ly->pending - f->keep);
     else attn_rope(&f->base.core, qkv, cs, 1, f->new_row, 0, false);
     append(f, ly, f->proxied);
   }

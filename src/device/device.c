@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "device/barrier.h"
 #include "device/choose.h"
+#include "device/replay.h"
 
 enum {
   STAGING_BYTES = 8 << 20,      /* a piece of a transfer to memory that is not mapped */
@@ -28,7 +29,10 @@ struct device_priv {
   struct buffer *staging;       /* made at the first transfer that needs it */
   struct kernel **kernel;
   size_t n_kernels;
+  struct replay replay;
 };
+
+static const char copy_name[] = "copy", fill_name[] = "fill";
 
 /* Fails with a text that ends in the condition that does not hold. */
 #define REQUIRE(d, cond, fmt, ...) \
@@ -72,6 +76,7 @@ static enum lrqk_status open_entry(struct device **out, const struct log *log, c
   struct device_priv *p = mem_alloc(1, sizeof *p);
   enum lrqk_status s = d && p ? LRQK_OK : fail(log, LRQK_MEMORY, "device: out of host memory");
   if (s == LRQK_OK) {
+    replay_init(&p->replay);
     *d = (struct device){ .caps = e->caps, .ops = opt->counting ? &device_count : e->ops, .log = log ? *log : (struct log){ 0 }, .priv = p,
                           .stamping = opt->timing, .counting = opt->counting, .at_stage = "", .at_call = "", .at_layer = -1 };
     s = check_options(log, opt, e);
@@ -122,6 +127,7 @@ void device_close(struct device *d) {
   }
   mem_free(p->kernel);
   d->ops->close(d);
+  replay_destroy(&p->replay);
   mem_free(p);
   mem_free(d);
 }
@@ -181,23 +187,86 @@ static void watch_call(const struct device *d, enum device_call call, bool done)
   if (d->watch) d->watch->call(d->watch->ud, call, done);
 }
 
-static enum lrqk_status send(struct device *d);
+static enum lrqk_status send(struct device *d, bool paced);
 
-/* A command that would make the submit too long begins another one. */
-static void pace(struct device *d, const struct command *c) {
+/* A command that would make the submit too long begins another one, unless it is known to belong to it. */
+static void pace(struct device *d, const struct command *c, bool followed) {
   struct device_priv *p = d->priv;
   if (!d->pace || p->is_aside) return;
   double ns = d->pace->ns(d->pace->ud, c);
-  if (p->recorded && p->expected_ns + ns > DEVICE_SUBMIT_NS) note(d, send(d));
+  if (p->recorded && !followed && p->expected_ns + ns > DEVICE_SUBMIT_NS) note(d, send(d, true));
   p->expected_ns += ns;
 }
+
+/* What is timed, or goes to the second queue, is recorded anew. */
+static bool can_replay(const struct device *d) {
+  const struct device_priv *p = d->priv;
+  return d->ops->replay && !d->stamping && !d->serial && !p->is_aside && !p->apart;
+}
+
+/* followed: as a part of a submit that it was sent with before, so that who watches knows of it. */
+static enum lrqk_status record(struct device *d, const struct command *c, bool followed) {
+  struct device_priv *p = d->priv;
+  struct hazard_use use[KERNEL_MAX_BINDINGS];
+  for (uint32_t i = 0; i < c->n_views; i++)
+    use[i] = (struct hazard_use){ c->views[i], c->kernel ? kernel_info[c->kernel->id].binding[i].access : i ? ACCESS_READ : ACCESS_WRITE };
+  pace(d, c, followed);
+  p->replay.broken = p->replay.broken || !can_replay(d);
+  order(d, use, c->n_views);
+  if (!followed) watch_command(d, c);
+  replay_record(&p->replay, c);
+  enum lrqk_status s = c->kernel ? d->ops->dispatch(d, c->kernel, c->groups, c->views, c->params)
+                       : c->n_views == 2 ? d->ops->copy(d, c->views[0], c->views[1]) : d->ops->fill(d, c->views[0], *(const uint32_t *)c->params);
+  note(d, s);
+  return s;
+}
+
+/* What was followed is recorded after all. */
+static void record_followed(struct device *d) {
+  struct replay *r = &d->priv->replay;
+  const struct replay_log *log = replay_followed(r);
+  uint32_t n = r->n;
+  size_t at = 0;
+  r->n = 0;
+  r->at = 0;
+  for (struct command c; n; n--) {
+    replay_read(log, &at, &c);
+    if (record(d, &c, true) != LRQK_OK) break;
+  }
+}
+
+/* Whether the command needs no recording, because a submit that is sent again has it. */
+static bool follow(struct device *d, const struct command *c) {
+  struct device_priv *p = d->priv;
+  struct replay *r = &p->replay;
+  if (p->recorded && !r->n) return false;
+  if (can_replay(d) && replay_follow(r, c)) {
+    watch_command(d, c);
+    return p->recorded = true;
+  }
+  if (!r->n) return false;
+  int whole = replay_whole(r);
+  if (whole >= 0 && r->kept[whole].paced) {
+    note(d, send(d, true));
+    return follow(d, c);
+  }
+  record_followed(d);
+  return false;
+}
+
+/* A command whose arguments are valid. */
+static enum lrqk_status take(struct device *d, const struct command *c) {
+  return follow(d, c) ? LRQK_OK : record(d, c, false);
+}
+
+void device_records(struct device *d, uint32_t number) { replay_number(&d->priv->replay, (int)number); }
+
+void device_forgets(struct device *d) { replay_forget(&d->priv->replay); }
 
 /* Memory that the host cannot reach is zeroed in the command stream, before anything that uses it. */
 static enum lrqk_status zero(struct device *d, const struct buffer *b) {
   const struct view v = view_of(b);
-  order(d, &(struct hazard_use){ v, ACCESS_WRITE }, 1);
-  watch_command(d, &(struct command){ .name = "fill", .views = &v, .n_views = 1 });
-  return d->ops->fill(d, view_of(b), 0);
+  return take(d, &(struct command){ .name = fill_name, .views = &v, .n_views = 1, .params = &(uint32_t){ 0 }, .params_size = 4 });
 }
 
 /* Where device memory is RAM, buffers cost nothing until they are used: what all of them may need has to be there. */
@@ -260,6 +329,7 @@ void buffer_destroy(struct buffer **bp) {
   d->priv->fault = LRQK_OK;
   enum lrqk_status s = drain(d);
   d->priv->fault = pending != LRQK_OK ? pending : s;
+  device_forgets(d);
   d->ops->buffer_destroy(b);
   d->priv->n_buffers--;
   d->placed[b->place] -= b->size;
@@ -429,28 +499,15 @@ void device_dispatch(struct device *d, const struct kernel *k, uint32_t gx, uint
                      uint32_t n_views, const void *params, uint32_t params_size) {
   const uint32_t groups[3] = { gx, gy, gz };
   if (d->priv->fault != LRQK_OK) return;
-  enum lrqk_status s = check_dispatch(d, k, groups, views, n_views, params_size);
-  if (s == LRQK_OK && gx && gy && gz) {
-    struct hazard_use use[KERNEL_MAX_BINDINGS];
-    for (uint32_t i = 0; i < n_views; i++) use[i] = (struct hazard_use){ views[i], kernel_info[k->id].binding[i].access };
-    const struct command c = { k, kernel_info[k->id].id, groups, views, n_views, params };
-    pace(d, &c);
-    order(d, use, n_views);
-    watch_command(d, &c);
-    s = d->ops->dispatch(d, k, groups, views, params);
-  }
-  note(d, s);
+  const struct command c = { k, k ? kernel_info[k->id].id : "", groups, views, n_views, params, params_size };
+  const bool work = gx && gy && gz;
+  if (k && work && follow(d, &c)) return;   /* it was checked when it was recorded */
+  note(d, check_dispatch(d, k, groups, views, n_views, params_size));
+  if (d->priv->fault == LRQK_OK && work) record(d, &c, false);
 }
 
 static enum lrqk_status record_copy(struct device *d, struct view dst, struct view src) {
-  const struct hazard_use use[2] = { { dst, ACCESS_WRITE }, { src, ACCESS_READ } };
-  const struct command c = { .name = "copy", .views = (const struct view[]){ dst, src }, .n_views = 2 };
-  pace(d, &c);
-  order(d, use, 2);
-  watch_command(d, &c);
-  enum lrqk_status s = d->ops->copy(d, dst, src);
-  note(d, s);
-  return s;
+  return take(d, &(struct command){ .name = copy_name, .views = (const struct view[]){ dst, src }, .n_views = 2 });
 }
 
 static enum lrqk_status check_copy(const struct device *d, const struct view *dst, const struct view *src) {
@@ -484,11 +541,7 @@ void device_fill(struct device *d, struct view dst, uint32_t word) {
   if (d->priv->fault != LRQK_OK) return;
   note(d, check_fill(d, &dst));
   if (d->priv->fault != LRQK_OK || !dst.size) return;
-  const struct command c = { .name = "fill", .views = &dst, .n_views = 1 };
-  pace(d, &c);
-  order(d, &(struct hazard_use){ dst, ACCESS_WRITE }, 1);
-  watch_command(d, &c);
-  note(d, d->ops->fill(d, dst, word));
+  take(d, &(struct command){ .name = fill_name, .views = &dst, .n_views = 1, .params = &word, .params_size = 4 });
 }
 
 /* ---- running */
@@ -498,11 +551,15 @@ void device_fault(struct device *d, enum lrqk_status s) {
 }
 
 /* Sends what is recorded on the first queue. */
-static enum lrqk_status send(struct device *d) {
+static enum lrqk_status send(struct device *d, bool paced) {
   struct device_priv *p = d->priv;
+  int whole = replay_whole(&p->replay);
+  if (p->replay.n && whole < 0) record_followed(d);
   watch_call(d, CALL_SUBMIT, false);
-  enum lrqk_status s = d->ops->submit(d, p->ticket + 1);
+  enum lrqk_status s = whole < 0 ? d->ops->submit(d, p->ticket + 1) : d->ops->replay(d, (uint32_t)whole, p->ticket + 1);
   watch_call(d, CALL_SUBMIT, true);
+  p->replay.sent += whole >= 0;
+  replay_end(&p->replay, paced);
   p->ticket++;
   p->recorded = false;
   p->expected_ns = 0;
@@ -516,7 +573,7 @@ bool device_aside_begin(struct device *d) {
   bool timed = d->stamping && (d->serial || d->whole || !d->ops->times_aside);
   if (d->caps.info.queues < 2 || !d->ops->aside || timed || p->fault != LRQK_OK || p->lost) return false;
   join(d);
-  if (p->recorded) note(d, send(d));
+  if (p->recorded) note(d, send(d, false));
   if (p->fault == LRQK_OK) note(d, d->ops->aside(d, true));
   p->is_aside = p->fault == LRQK_OK;
   return p->is_aside;
@@ -526,6 +583,7 @@ void device_aside_end(struct device *d) {
   struct device_priv *p = d->priv;
   if (!p->is_aside) return;
   p->is_aside = p->recorded = false;
+  replay_end(&p->replay, false);
   p->apart = true;
   hazards_clear(&p->hazards);
   note(d, d->ops->aside(d, false));
@@ -538,7 +596,7 @@ enum lrqk_status device_submit(struct device *d, uint64_t *ticket) {
   p->fault = LRQK_OK;
   if (p->lost) return fail(&d->log, LRQK_DEVICE_LOST, "%s was lost", d->caps.info.name);
   if (p->recorded) {   /* also after a fault: what was recorded before it is valid, and its resources must be released */
-    enum lrqk_status s = send(d);
+    enum lrqk_status s = send(d, false);
     if (fault == LRQK_OK) fault = s;
   }
   if (fault == LRQK_OK && ticket) *ticket = p->ticket;
@@ -557,6 +615,8 @@ enum lrqk_status device_wait(struct device *d, uint64_t ticket) {
   p->lost = s == LRQK_DEVICE_LOST;
   return s;
 }
+
+uint64_t device_replayed(const struct device *d) { return d->priv->replay.sent; }
 
 void device_frame(struct device *d, bool begin) {
   if (d->ops->frame) d->ops->frame(d, begin);

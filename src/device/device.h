@@ -62,6 +62,9 @@ struct command;
 struct device_pace { double (*ns)(void *ud, const struct command *c); void *ud; };
 enum { DEVICE_SUBMIT_NS = 100000000 };
 
+/* Submits that a back end keeps, so that they can be sent again (replay.h): a step of a large model is tens of them on a GPU. */
+enum { DEVICE_RECORDINGS = 64 };
+
 struct buffer {
   struct device *dev;
   const char *name;               /* a static string */
@@ -149,6 +152,7 @@ void device_aside_end(struct device *d);
 void device_fault(struct device *d, enum lrqk_status s);       /* a fault of who records, logged already; LRQK_OK is none */
 enum lrqk_status device_submit(struct device *d, uint64_t *ticket);            /* ticket may be NULL */
 enum lrqk_status device_wait(struct device *d, uint64_t ticket);               /* 0: everything submitted */
+uint64_t device_replayed(const struct device *d);              /* submits so far that were those of an earlier one, sent again */
 void device_frame(struct device *d, bool begin);               /* the borders of a token, for tools that know frames */
 
 /* ---- timing: one span per dispatch, copy and fill (whole: per submit, "submit") of the submits since the last call (options.timing) */
@@ -167,8 +171,16 @@ bool device_clocks(struct device *d, struct clocks *out);
 /* ---- watching: calls in the order of recording, made before the thing is done.  While `stamping`, the spans of the
  * commands come in the same order. */
 
-/* Valid during the call.  kernel NULL: views[0] is what a copy or fill writes, views[1] what a copy reads. */
-struct command { const struct kernel *kernel; const char *name; const uint32_t *groups; const struct view *views; uint32_t n_views; const void *params; };
+/* Valid during the call.  kernel NULL: views[0] is what a copy or fill writes, views[1] what a copy reads, params the word of a fill. */
+struct command {
+  const struct kernel *kernel;
+  const char *name;
+  const uint32_t *groups;
+  const struct view *views;
+  uint32_t n_views;
+  const void *params;
+  uint32_t params_size;
+};
 enum device_call { CALL_SUBMIT, CALL_WAIT };
 struct device_watch {
   void (*command)(void *ud, const struct command *c);
@@ -196,6 +208,8 @@ struct device_ops {
   void (*barrier)(struct device *d);                       /* everything recorded before is visible to what comes after */
   enum lrqk_status (*submit)(struct device *d, uint64_t ticket);   /* tickets count 1, 2, 3 ... */
   enum lrqk_status (*wait)(struct device *d, uint64_t ticket);
+  /* NULL: what was recorded is gone once it was sent.  Sends, instead of submit, what was recorded under a number. */
+  enum lrqk_status (*replay)(struct device *d, uint32_t number, uint64_t ticket);
   /* NULL: one queue.  aside: commands go to the second queue, which waits for all submits so far; or they no longer do, and
    * what it got is sent.  join: what is recorded next on the first queue waits for all that.  wait covers it, too. */
   enum lrqk_status (*aside)(struct device *d, bool begin);
@@ -207,6 +221,11 @@ struct device_ops {
   size_t (*kernel_figures)(const struct kernel *k, struct kernel_figure *out, size_t cap);
   void (*frame)(struct device *d, bool begin);             /* without it a device cannot be captured */
 };
+
+/* For back ends with replay: what is recorded from now on has this number (below DEVICE_RECORDINGS), what had it is gone; no number
+ * lasts longer than until now. */
+void device_records(struct device *d, uint32_t number);
+void device_forgets(struct device *d);
 
 extern const struct device_ops device_vulkan, device_opencl, device_host;      /* a back end left out of the build enumerates nothing */
 extern const struct device_ops device_count;               /* of counting devices; enumerates nothing */

@@ -153,7 +153,7 @@ void host_token_map(const struct host_call *c) {
   bool maps = c->spec[4];
   const float *qkv = c->buf[0];
   float *q = c->buf[5];
-  memcpy((float *)c->buf[6] + (size_t)p->keep0 * heads * d, qkv, (size_t)heads * d * 4);
+  memcpy((float *)c->buf[6] + (size_t)(p->keep0 + step[STEP_KEEP]) * heads * d, qkv, (size_t)heads * d * 4);
   for (uint32_t head = 0; head < nq; head++) {
     rotate_head(&m, q + (size_t)head * d, qkv + (size_t)head * d, c->buf[1]);
     if (maps) map_query(&m, head, p->g, p->scale, q + (size_t)head * d, c->buf[11], c->buf[12]);

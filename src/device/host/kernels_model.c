@@ -110,7 +110,7 @@ void host_rope(const struct host_call *c) {
   for (uint32_t i = 0; i < p->rows; i++) {
     size_t row = (size_t)(nq + 2 * p->hk) * d;
     const float *x = (const float *)c->buf[0] + i * row, *cs = (const float *)c->buf[1] + (size_t)i * d;
-    if (c->id == KERNEL_ROPE_KEEP) memcpy((float *)c->buf[5] + (p->keep0 + i) * row, x, row * 4);
+    if (c->id == KERNEL_ROPE_KEEP) memcpy((float *)c->buf[5] + (p->keep0 + step[STEP_KEEP] + i) * row, x, row * 4);
     for (uint32_t head = 0; head < nq; head++)
       rotate((float *)c->buf[2] + (((size_t)(head / p->g) * p->rows + i) * p->g + head % p->g) * d, x + (size_t)head * d, cs, d, rot, neox);
     for (uint32_t h = 0; h < p->hk; h++) {

@@ -1,4 +1,4 @@
-/* commands.c - a ring of command buffers: one is recorded while those before it run. */
+/* commands.c - command buffers: one is recorded while those before it run.  What was sent can be sent again until it is recorded over. */
 #include <inttypes.h>
 
 #include "device/vulkan/vk.h"
@@ -69,19 +69,30 @@ static void memory_barrier(struct vk *v, VkPipelineStageFlags to, VkAccessFlags 
 }
 
 void vk_barrier(struct device *d) {
-  memory_barrier(d->backend, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
+  struct vk *v = d->backend;
+  if (!v->now->recording) return;   /* a command buffer begins with one */
+  memory_barrier(v, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT | VK_PIPELINE_STAGE_TRANSFER_BIT,
                  VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT);
+}
+
+/* The slot that was sent longest ago, of those that still run if busy is set. */
+static uint32_t oldest(const struct vk_stream *t, bool busy) {
+  uint32_t at = VK_RING;
+  for (uint32_t i = 0; i < VK_RING; i++)
+    if ((t->slot[i].busy || !busy) && (at == VK_RING || t->slot[i].sent < t->slot[at].sent)) at = i;
+  return at;
 }
 
 /* The command buffer that records.  It begins with a barrier: submits run in order, but what they wrote must be made
  * visible. */
 static enum lrqk_status recorder(struct vk *v, struct vk_slot **out) {
-  struct vk_slot *s = *out = &v->now->slot[v->now->head];
-  if (v->now->recording) return LRQK_OK;
+  struct vk_stream *t = v->now;
+  if (!t->recording) t->head = oldest(t, false);
+  struct vk_slot *s = *out = &t->slot[t->head];
+  if (t->recording) return LRQK_OK;
   if (s->busy) TRY(finish(v, s));
-  const VkCommandBufferBeginInfo info = {
-    .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO, .flags = VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT,
-  };
+  if (t == v->stream && !v->watched) device_records(v->dev, t->head);
+  const VkCommandBufferBeginInfo info = { .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO };
   VK_TRY(v, BeginCommandBuffer, s->cmd, &info);
   v->now->recording = true;
   v->now->bound = VK_NULL_HANDLE;
@@ -91,16 +102,8 @@ static enum lrqk_status recorder(struct vk *v, struct vk_slot **out) {
   return LRQK_OK;
 }
 
-static enum lrqk_status send(struct vk *v, uint64_t ticket) {
-  struct vk_slot *s = &v->now->slot[v->now->head];
-  if (!v->now->recording) return LRQK_OK;
-  memory_barrier(v, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT);
-  v->now->recording = false;
-  vk_labels_end(v, s->cmd);
-  vk_stamps_end(v, s);
-  vk_counters_end(v, s);
-  VK_TRY(v, EndCommandBuffer, s->cmd);
-  struct vk_stream *t = v->now;
+/* Sends the commands of a slot of this stream. */
+static enum lrqk_status enqueue(struct vk *v, struct vk_stream *t, struct vk_slot *s, uint64_t ticket) {
   const struct vk_stream *other = &v->stream[t == v->stream];
   const VkPipelineStageFlags all = VK_PIPELINE_STAGE_ALL_COMMANDS_BIT;
   const uint64_t counts = t->count + 1;
@@ -113,13 +116,24 @@ static enum lrqk_status send(struct vk *v, uint64_t ticket) {
     .waitSemaphoreCount = t->after > 0, .pWaitSemaphores = &other->done, .pWaitDstStageMask = &all,
     .signalSemaphoreCount = t->done != VK_NULL_HANDLE, .pSignalSemaphores = &t->done,
   };
-  VK_TRY(v, QueueSubmit, v->now->queue, 1, &info, s->fence);
+  VK_TRY(v, QueueSubmit, t->queue, 1, &info, s->fence);
   s->busy = true;
   s->ticket = ticket;
-  t->count = counts;
+  s->sent = t->count = counts;
   t->after = 0;
-  v->now->head = (v->now->head + 1) % VK_RING;
   return LRQK_OK;
+}
+
+static enum lrqk_status send(struct vk *v, uint64_t ticket) {
+  struct vk_slot *s = &v->now->slot[v->now->head];
+  if (!v->now->recording) return LRQK_OK;
+  memory_barrier(v, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT | VK_ACCESS_HOST_WRITE_BIT);
+  v->now->recording = false;
+  vk_labels_end(v, s->cmd);
+  vk_stamps_end(v, s);
+  vk_counters_end(v, s);
+  VK_TRY(v, EndCommandBuffer, s->cmd);
+  return enqueue(v, v->now, s, ticket);
 }
 
 enum lrqk_status vk_dispatch(struct device *d, const struct kernel *k, const uint32_t groups[3], const struct view *views,
@@ -170,13 +184,25 @@ enum lrqk_status vk_fill(struct device *d, struct view dst, uint32_t word) {
   return LRQK_OK;
 }
 
-enum lrqk_status vk_submit(struct device *d, uint64_t ticket) {
+static enum lrqk_status sent(struct device *d, uint64_t ticket) {
   struct vk *v = d->backend;
-  TRY(send(v, ticket));
   v->ticket = ticket;
   uint32_t fresh = d->validation_messages - v->messages_seen;
   v->messages_seen = d->validation_messages;
   return fresh ? fail(&d->log, LRQK_CHECK, "%" PRIu32 " new messages of the validation layer", fresh) : LRQK_OK;
+}
+
+enum lrqk_status vk_submit(struct device *d, uint64_t ticket) {
+  TRY(send(d->backend, ticket));
+  return sent(d, ticket);
+}
+
+enum lrqk_status vk_replay(struct device *d, uint32_t number, uint64_t ticket) {
+  struct vk *v = d->backend;
+  struct vk_slot *s = &v->stream[0].slot[number];
+  if (s->busy) TRY(finish(v, s));
+  TRY(enqueue(v, &v->stream[0], s, ticket));
+  return sent(d, ticket);
 }
 
 /* ---- the second queue: the streams wait for each other's counts */
@@ -202,10 +228,7 @@ enum lrqk_status vk_join(struct device *d) {
 }
 
 static enum lrqk_status wait_stream(struct vk *v, struct vk_stream *t, uint64_t ticket) {
-  for (uint32_t i = 0; i < VK_RING; i++) {
-    struct vk_slot *s = &t->slot[(t->head + i) % VK_RING];
-    if (s->busy && s->ticket <= ticket) TRY(finish(v, s));
-  }
+  for (uint32_t i; (i = oldest(t, true)) < VK_RING && t->slot[i].ticket <= ticket;) TRY(finish(v, &t->slot[i]));
   return LRQK_OK;
 }
 

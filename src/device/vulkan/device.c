@@ -165,6 +165,6 @@ const struct device_ops device_vulkan = {
   .buffer_create = vk_buffer_create, .buffer_destroy = vk_buffer_destroy,
   .kernel_create = vk_kernel_create, .kernel_destroy = vk_kernel_destroy,
   .dispatch = vk_dispatch, .copy = vk_copy, .fill = vk_fill, .barrier = vk_barrier,
-  .submit = vk_submit, .wait = vk_wait, .aside = vk_aside, .join = vk_join, .spans = vk_spans, .clocks = vk_clocks,
+  .submit = vk_submit, .replay = vk_replay, .wait = vk_wait, .aside = vk_aside, .join = vk_join, .spans = vk_spans, .clocks = vk_clocks,
   .kernel_figures = vk_kernel_figures, .frame = vk_frame, .counters = vk_span_counters,
 };

@@ -30,6 +30,7 @@ enum lrqk_status vk_labels_open(struct vk *v, const struct device_options *opt) 
   if (asked && !v->inst.SetDebugUtilsObjectNameEXT)
     return fail(&v->dev->log, LRQK_DEVICE, "%s: names and labels need VK_EXT_debug_utils, which the loader lacks", v->dev->caps.info.name);
   v->labels = v->inst.SetDebugUtilsObjectNameEXT && (asked || opt->validate || has_tool(v));
+  v->watched = v->labels && (asked || !opt->validate);
   v->frames = opt->capture == LRQK_CAPTURE_RGP;
   return LRQK_OK;
 }

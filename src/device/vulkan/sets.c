@@ -54,10 +54,11 @@ void vk_sets_drop(struct vk *v, const struct buffer *b) {
   }
 }
 
-/* All sets go; the pools stay. */
+/* All sets go, and with them what was recorded; the pools stay. */
 static enum lrqk_status recycle(struct vk *v) {
   struct vk_sets *c = &v->sets;
   TRY(vk_flush(v));
+  device_forgets(v->dev);
   for (uint32_t i = 0; i < c->n; i++) drop_texels(v, &c->set[i]);
   for (uint32_t i = 0; i < c->n_pools; i++) VK_TRY(v, ResetDescriptorPool, v->device, c->pool[i], 0);
   for (uint32_t i = 0; i < v->n_layouts; i++) v->layout[i]->unused = none;

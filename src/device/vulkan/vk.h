@@ -41,7 +41,7 @@
 
 enum {
   VK_MAX_DEVICES = 16,
-  VK_RING = 4,                 /* command buffers: one is recorded while the others run */
+  VK_RING = DEVICE_RECORDINGS, /* command buffers: one is recorded while others run, and what was sent can be sent again */
   VK_SETS = 16384,             /* descriptor sets kept: a step of 80 layers with 16 pages each needs about 6000 */
   VK_SETS_PER_POOL = 512,
   VK_BUCKETS = 8192,
@@ -115,7 +115,7 @@ struct vk_counted { VkQueryPool pool[VK_COUNTER_GROUPS]; uint32_t group, n; bool
 struct vk_slot {
   VkCommandBuffer cmd;
   VkFence fence;
-  uint64_t ticket;
+  uint64_t ticket, sent;        /* its submit in the order of its stream's, 0: none */
   bool busy;
   struct vk_stamps stamps;
   struct vk_counted counters;
@@ -185,6 +185,7 @@ struct vk {
   uint32_t messages_seen;       /* validation messages that a submit has reported */
 
   bool labels, frames;          /* labels are written; RGP's frame markers too */
+  bool watched;                 /* by a tool that shows them: each token gets its own */
   struct vk_label label[VK_LABELS];   /* open in the command buffer that records */
   uint32_t depth;
 
@@ -251,6 +252,7 @@ enum lrqk_status vk_copy(struct device *d, struct view dst, struct view src);
 enum lrqk_status vk_fill(struct device *d, struct view dst, uint32_t word);
 void vk_barrier(struct device *d);
 enum lrqk_status vk_submit(struct device *d, uint64_t ticket);
+enum lrqk_status vk_replay(struct device *d, uint32_t number, uint64_t ticket);
 enum lrqk_status vk_wait(struct device *d, uint64_t ticket);
 enum lrqk_status vk_aside(struct device *d, bool begin);
 enum lrqk_status vk_join(struct device *d);
