@@ -726,6 +726,7 @@ START_TEST(gather_fetches_the_misses_of_a_page) {
   static const struct { uint32_t hk, share, d4, k, w, page, n, misses; } shapes[] = {
     { 3, 1, 16, 64, 16, 128, 1000, 40 }, { 2, 3, 8, 20, 5, 512, 300, 20 }, { 1, 1, 32, 300, 64, 64, 5000, 299 },
     { 8, 4, 32, 9, 1, 16, 60, 0 },       { 1, 8, 8, 7, 3, 32, 33, 1 },
+    { 2, 2, 20, 40, 8, 64, 900, 33 },    { 3, 1, 1, 70, 4, 40, 400, 70 },
   };
   for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
     uint32_t hk = shapes[i].hk, share = shapes[i].share, lists = hk * share, k = shapes[i].k, w = shapes[i].w, kstr = k + 3, slots = w + k;
@@ -745,10 +746,10 @@ START_TEST(gather_fetches_the_misses_of_a_page) {
       }
     }
     for (uint32_t j = 0; j < pages; j++) {
-      struct gather_params p = { .hk = hk, .d4 = d4, .slots = slots, .base = w, .kstr = kstr, .share = share, .page0 = j * page,
-                                 .page = page };
+      struct gather_params p = { .hk = hk, .slots = slots, .base = w, .kstr = kstr, .share = share, .page0 = j * page, .page = page };
+      uint32_t wg = j % 2 ? 64 : 8, lanes = j % 2 ? d4 & (0 - d4) : 1;
       harness_case("shape %zu page %u", i, j);
-      HARNESS_RUN(KERNEL_GATHER, SPEC(64), GROUPS(1 + j % 4, lists, 1), &p, IN(host + j * page_bytes, page_bytes),
+      HARNESS_RUN(KERNEL_GATHER, SPEC(wg, d4, lanes), GROUPS(1 + j % 4, lists, 1), &p, IN(host + j * page_bytes, page_bytes),
                   IN(miss, (size_t)lists * kstr * 8), IN(n_miss, lists * 4), UPDATE(act, out, act_bytes));
       memcpy(act, out, act_bytes);
     }

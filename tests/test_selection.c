@@ -92,7 +92,7 @@ static void get_kernels(struct sim *s) {
   else s->run.stat = kernel(s, i8 ? KERNEL_SCORE_STAT_I8 : KERNEL_SCORE_STAT_F16, SPEC(WG, s->heads, s->rw, s->tn));
   s->run.keys = kernel(s, KERNEL_SEL_KEYS, SPEC(WG, s->heads, s->tn, c->group == MAX, !c->one));
   s->run.residency = kernel(s, KERNEL_RESIDENCY, SPEC(64, ceil_div(c->k, 32)));
-  s->run.gather = kernel(s, KERNEL_GATHER, SPEC(64));
+  s->run.gather = kernel(s, KERNEL_GATHER, SPEC(64, c->d / 4, 2));
   s->run.all = kernel(s, KERNEL_SEL_ALL, SPEC(64));
   s->run.one = kernel(s, KERNEL_SEL_ONE, SPEC(WG, 2));
   s->run.emit = kernel(s, KERNEL_SEL_EMIT, SPEC(WG, 4));
@@ -291,7 +291,7 @@ static void fetch(struct sim *s) {
   DISPATCH(s->dev, s->run.residency, s->lists, 1, 1, &r, s->list[s->now], s->list[!s->now], s->slot[!s->now], s->slot[s->now],
            s->miss, s->n_miss, s->stats, s->step);
   for (uint32_t i = 0; i * c->page < s->n; i++) {
-    struct gather_params g = { .hk = c->hk, .d4 = c->d / 4, .slots = s->slots, .base = c->w, .kstr = s->kstr, .share = s->share,
+    struct gather_params g = { .hk = c->hk, .slots = s->slots, .base = c->w, .kstr = s->kstr, .share = s->share,
                                .page0 = i * c->page, .page = c->page };
     DISPATCH(s->dev, s->run.gather, 3, s->lists, 1, &g, s->host[i], s->miss, s->n_miss, s->act);
   }

@@ -5,7 +5,10 @@
 #include "base/mem.h"
 #include "base/num.h"
 
-enum { LANES_GPU = 256 };   /* of residency: 8 entries each of a list of 2048 */
+enum {
+  LANES_GPU = 256,                      /* of residency: 8 entries each of a list of 2048 */
+  GATHERS_CPU = 4, GATHERS_GPU = 16     /* workgroups of a list: CPU drivers have few cores, GPUs wait */
+};
 
 enum lrqk_status active_shape_init(struct active_shape *s, struct device *dev, struct view step, struct pool *scratch, uint32_t hk, uint32_t d,
                                    uint32_t lists, uint32_t w, uint32_t k) {
@@ -14,7 +17,9 @@ enum lrqk_status active_shape_init(struct active_shape *s, struct device *dev, s
   *s = (struct active_shape){ .dev = dev, .step = step, .hk = hk, .d4 = d / 4, .lists = lists, .share = lists / hk, .w = w, .k = k, .slots = w + k,
                               .stride = words * 32 };
   TRY(kernel_get(&s->residency, dev, KERNEL_RESIDENCY, SPEC(lanes, words)));
-  TRY(kernel_get(&s->gather, dev, KERNEL_GATHER, SPEC(64)));
+  uint32_t row_lanes = dev->caps.cpu ? 1 : min_u32(s->d4 & (0 - s->d4), 64);   /* a power of two that divides d4 */
+  s->gathers = dev->caps.cpu ? GATHERS_CPU : min_u32(ceil_div(k * s->d4, 64), GATHERS_GPU);
+  TRY(kernel_get(&s->gather, dev, KERNEL_GATHER, SPEC(dev->caps.cpu ? 8 : 64, s->d4, row_lanes)));
   TRY(kernel_get(&s->ring, dev, KERNEL_RING_FILL, SPEC(64)));
   TRY(pool_alloc(&s->miss, scratch, (uint64_t)lists * s->stride * 8));
   return pool_alloc(&s->n_miss, scratch, (uint64_t)lists * 4);
@@ -44,11 +49,10 @@ bool active_update(const struct active *a, const struct active_shape *s, int now
   struct residency_params r = { .k = s->k, .kstr = s->stride };
   DISPATCH(s->dev, s->residency, s->lists, 1, 1, &r, a->list[now], a->list[!now], a->slot[!now], a->slot[now], s->miss, s->n_miss, a->stat, s->step);
   aside = aside && device_aside_begin(s->dev);
-  uint32_t groups = min_u32(ceil_div(s->k * s->d4, 64), 16);
   for (uint32_t i = 0; i * host->page < n; i++) {
-    struct gather_params g = { .hk = s->hk, .d4 = s->d4, .slots = s->slots, .base = s->w, .kstr = s->stride, .share = s->share,
-                               .page0 = i * host->page, .page = host->page };
-    DISPATCH(s->dev, s->gather, groups, s->lists, 1, &g, kv_page(host, i), s->miss, s->n_miss, a->rows);
+    struct gather_params g = { .hk = s->hk, .slots = s->slots, .base = s->w, .kstr = s->stride, .share = s->share, .page0 = i * host->page,
+                               .page = host->page };
+    DISPATCH(s->dev, s->gather, s->gathers, s->lists, 1, &g, kv_page(host, i), s->miss, s->n_miss, a->rows);
   }
   if (aside) device_aside_end(s->dev);
   return aside;

@@ -13,6 +13,7 @@ struct active_shape {
   uint32_t hk, d4;                /* KV heads; uint4 words of a row */
   uint32_t lists, share;          /* sets of rows; lists per KV head */
   uint32_t w, k, slots, stride;   /* lite tokens; chosen tokens; w + k; words of a list */
+  uint32_t gathers;               /* workgroups that copy rows of a list */
   const struct kernel *residency, *gather, *ring;
   struct view miss, n_miss;       /* [lists][stride][2] token, slot; [lists]: of the layer at work */
 };

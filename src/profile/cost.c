@@ -521,12 +521,11 @@ static double cost_residency(const struct call *c) {
 
 /* All chosen rows, as if none was there: profile.c puts the misses in their place. */
 static double cost_gather(const struct call *c) {
-  P(gather);
-  uint64_t lists = c->groups[1], rows = lists * step_word(c, STEP_CNT);
-  b[0] = b[3] = rows * p->d4 * 16;
+  uint64_t lists = c->groups[1], rows = lists * step_word(c, STEP_CNT), *b = c->b;
+  b[0] = b[3] = rows * c->spec[1] * 16;
   b[1] = rows * 8;
   b[2] = lists * 4;
-  size_is(c, lists, step_word(c, STEP_CNT), p->d4 * 4);
+  size_is(c, lists, step_word(c, STEP_CNT), c->spec[1] * 4);
   return 0;
 }
 

@@ -119,7 +119,7 @@ static void on_command(void *ud, const struct command *c) {
   it->e.workgroup = c->kernel->spec[0];
   bool of_layer = d->at_layer >= 0 && (uint32_t)d->at_layer < p->n_layers;
   if (c->kernel->id == KERNEL_RESIDENCY && of_layer) p->misses[d->at_layer].stat = c->views[6];
-  if (c->kernel->id == KERNEL_GATHER && of_layer) it->miss_bytes = (uint64_t)((const struct gather_params *)c->params)->d4 * 16;
+  if (c->kernel->id == KERNEL_GATHER && of_layer) it->miss_bytes = (uint64_t)c->kernel->spec[1] * 16;
 }
 
 /* ---- the host's own time */

@@ -405,7 +405,7 @@ void host_residency(const struct host_call *c) {
 
 void host_gather(const struct host_call *c) {
   const struct gather_params *p = c->params;
-  size_t row = (size_t)p->d4 * 16;
+  size_t row = (size_t)c->spec[1] * 16;
   for (uint32_t list = 0; list < c->groups[1]; list++) {
     const uint32_t *miss = (const uint32_t *)c->buf[1] + (size_t)list * p->kstr * 2;
     for (uint32_t i = 0; i < ((const uint32_t *)c->buf[2])[list]; i++) {
