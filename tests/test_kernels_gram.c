@@ -272,7 +272,7 @@ static struct taken take_tokens(size_t device, const struct maps *m, uint32_t sh
   struct view host = bench_put(&b, canary_words(s->page * row), s->page * row), sum = bench_put(&b, test_memory(row, 1), row);
   struct view px = bench_put(&b, canary_words(m->plane_bytes), m->plane_bytes);
   struct view qh = bench_put(&b, canary_words(hq * m->values * 4), hq * m->values * 4), ab = bench_put(&b, NULL, hq * s->d * 4);
-  const struct kernel *k = bench_kernel(&b, token_id(s), SPEC(device % 2 ? 16 : 64, s->neox, s->d, s->rank, maps));
+  const struct kernel *k = bench_kernel(&b, token_id(s), SPEC(device % 2 ? 8 : 64, s->neox, s->d, s->rank, maps));
   for (uint32_t t = 0; t < tokens_of(s); t++) {
     struct token_map_params p = { .hk = s->hk, .g = s->g, .rot = s->rot, .share = share, .slots = SLOTS, .page = s->page, .page0 = s->page0,
                                   .rw = m->rw, .keep0 = t, .scale = 0.125f };

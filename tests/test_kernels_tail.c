@@ -74,7 +74,7 @@ START_TEST(mass_goes_to_the_mean) {
   }
   struct tail_mix_params p = { .per = per, .cap = cap, .parts = parts, .kstr = k, .share = share, .d4 = d / 4, .xshares = xs };
   harness_case("lists %u g %u d %u n %u k %u", lists, g, d, n, k);
-  HARNESS_RUN(KERNEL_TAIL_MIX, SPEC(16, g, tn, wg), GROUPS(hq, 1, 1), &p, IN(ml, n_ml * 4), IN(s, (size_t)hq * cap * 2),
+  HARNESS_RUN(KERNEL_TAIL_MIX, SPEC(8, g, tn, wg), GROUPS(hq, 1, 1), &p, IN(ml, n_ml * 4), IN(s, (size_t)hq * cap * 2),
               IN(list, (size_t)lists * k * 4), IN(x, ny * xs * 4), IN(xml, (size_t)hq * xs * 8), IN(sum, ns * 4), IN(step, sizeof step), OUT(ARG_NMSE, ny * 4, 1e-10, y));
   nmse_check(y, want, ny, 1e-10, "mixed rows");
   for (size_t i = 0; i < harness_count(); i++) {   /* the same from weights in ranges of a share each */

@@ -24,7 +24,7 @@ static enum lrqk_status get_kernels(struct selector *s, const struct lrqk_cache_
   if (o->proxy == LRQK_PROXY_GRAM && sc.mean != LRQK_MEAN_KEY_OFF) TRY(score_kernel(&s->stat_mean, d, &sc));
   TRY(kernel_get(&s->keys, d, KERNEL_SEL_KEYS, SPEC(wg, s->heads, tn, max, 0)));
   TRY(kernel_get(&s->keys_count, d, KERNEL_SEL_KEYS, SPEC(wg, s->heads, tn, max, 1)));
-  TRY(kernel_get(&s->mix, d, s->ranges.n > 1 ? KERNEL_TAIL_MIX_SPLIT : KERNEL_TAIL_MIX, SPEC(cpu ? 16 : 128, s->heads, tn, wg)));
+  TRY(kernel_get(&s->mix, d, s->ranges.n > 1 ? KERNEL_TAIL_MIX_SPLIT : KERNEL_TAIL_MIX, SPEC(cpu ? 8 : 128, s->heads, tn, wg)));
   TRY(kernel_get(&s->count, d, KERNEL_SEL_COUNT, SPEC(wg, 15)));
   TRY(kernel_get(&s->count_last, d, KERNEL_SEL_COUNT, SPEC(wg, 17)));
   TRY(kernel_get(&s->emit, d, KERNEL_SEL_EMIT, SPEC(wg, nb)));
