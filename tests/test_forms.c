@@ -155,14 +155,20 @@ static void check_form(lrqk_model *m, const char *device, const char *form, cons
   ck_assert_msg(!memcmp(got, again, (DECODE + 1) * VOCAB * sizeof *got), "%s, %s, %s: other bits the second time", device, form, policy);
 }
 
-START_TEST(model_under_each_form) {
-  static const struct tiny_model tiny = { .layers = 2, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB, .ctx = CTX,
-                                          .seed = 7, .type = TYPE_Q4_1 };
+static lrqk_model *open_tiny(const struct tiny_model *tiny) {
   char path[64];
   lrqk_model *m;
   snprintf(path, sizeof path, "test_forms_%ld.gguf", (long)getpid());
-  tiny_model_save(&tiny, path);
+  tiny_model_save(tiny, path);
   ck_assert_int_eq(lrqk_model_open(&m, path, NULL), LRQK_OK);
+  unlink(path);
+  return m;
+}
+
+START_TEST(model_under_each_form) {
+  static const struct tiny_model tiny = { .layers = 2, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB, .ctx = CTX,
+                                          .seed = 7, .type = TYPE_Q4_1 };
+  lrqk_model *m = open_tiny(&tiny);
   if (test_uses("vulkan")) check_form(m, "vulkan:", "tile", "full");
   if (test_uses("vulkan")) check_form(m, "vulkan:", "tile", "lrqk");
   if (test_uses("opencl")) check_form(m, "opencl:", "tile", "lrqk");
@@ -173,7 +179,17 @@ START_TEST(model_under_each_form) {
   if (have) check_form(m, "opencl:", "clblast", "lrqk");
   else fprintf(stderr, "no OpenCL device or no CLBlast: its form is left out\n");
   lrqk_model_close(m);
-  unlink(path);
+  harness_fresh();
+}
+END_TEST
+
+/* gemma3 has norms of heads and norms before the residual sums, too. */
+START_TEST(norms_under_each_form) {
+  static const struct tiny_model tiny = { .arch = "gemma3", .layers = 2, .window = 24, .period = 2, .head_size = 32, .vocab = VOCAB, .ctx = CTX, .seed = 7 };
+  lrqk_model *m = open_tiny(&tiny);
+  if (test_uses("vulkan")) check_form(m, "vulkan:", "norm=tile", "lrqk");
+  if (test_uses("opencl")) check_form(m, "opencl:", "norm=tile", "lrqk");
+  lrqk_model_close(m);
   harness_fresh();
 }
 END_TEST
@@ -187,6 +203,7 @@ int main(void) {
   tcase_add_test(c, measured);
   tcase_add_test(c, stored);
   tcase_add_test(c, model_under_each_form);
+  tcase_add_test(c, norms_under_each_form);
   suite_add_tcase(s, c);
   return suite_run(s, CK_NOFORK);
 }

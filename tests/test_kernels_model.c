@@ -107,7 +107,7 @@ START_TEST(soft_cap) {
 END_TEST
 
 START_TEST(head_norm) {
-  static const uint32_t shapes[][4] = { { 1, 1, 1, 8 }, { 9, 6, 2, 64 }, { 5, 8, 1, 128 }, { 64, 3, 3, 24 } };   /* rows, nq, hk, d */
+  static const uint32_t shapes[][4] = { { 1, 1, 1, 8 }, { 9, 6, 2, 64 }, { 5, 8, 1, 128 }, { 64, 3, 3, 24 }, { 2, 2, 1, 512 } };   /* rows, nq, hk, d */
   for (size_t s = 0; s < LEN(shapes); s++) {
     uint32_t rows = shapes[s][0], nq = shapes[s][1], hk = shapes[s][2], d = shapes[s][3], heads = nq + 2 * hk;
     size_t n = (size_t)rows * heads * d;
@@ -125,6 +125,11 @@ START_TEST(head_norm) {
     HARNESS_RUN(KERNEL_HEAD_NORM, SPEC(8), GROUPS(ceil_div(rows * heads, 8), 1, 1), &p, IN(x, n * 4), IN(w, (uint64_t)d * 8),
                 OUT(ARG_NMSE, n * 4, EXACT_MATHS, y));
     nmse_check(y, want, n, EXACT_MATHS, "host head_norm");
+    struct head_norm_tile_params t = { .rows = rows, .nq = nq, .hk = hk, .d4 = d / 4, .eps = 1e-5f };
+    uint32_t groups = ceil_div(rows * heads, 128 / t.d4), gy = s % 2 ? 3 : 1;
+    HARNESS_RUN(KERNEL_HEAD_NORM_TILE, SPEC(128), GROUPS(ceil_div(groups, gy), gy, 1), &t, IN(x, n * 4), IN(w, (uint64_t)d * 8),
+                OUT(ARG_NMSE, n * 4, EXACT_MATHS, y));
+    nmse_check(y, want, n, EXACT_MATHS, "host head_norm_tile");
   }
 }
 END_TEST
@@ -149,7 +154,16 @@ START_TEST(rms_norm) {
       }
       for (size_t c = 0; c < n; c++) want[r * n + c] *= w[c] / sqrt(squares / n + 1e-5);
     }
+    struct rms_norm_tile_params t = { .n4 = n / 4, .eps = 1e-5f };
+    uint32_t lanes = i % 4 < 2 ? 256 : 64, own = ceil_div(n / 4, lanes);
     harness_case("rows %u, n %u, add %u", rows, n, add);
+    if (add)
+      HARNESS_RUN(KERNEL_RMS_NORM_ADD_TILE, SPEC(lanes, own), GROUPS(rows, 1, 1), &t, IN(x, count * 4), IN(w, n * 4),
+                  OUT(ARG_NMSE, count * 4, EXACT_MATHS, y), IN(delta, count * 4), OUT(ARG_BITS, count * 4, 0, NULL));
+    else
+      HARNESS_RUN(KERNEL_RMS_NORM_TILE, SPEC(lanes, own), GROUPS(rows, 1, 1), &t, IN(x, count * 4), IN(w, n * 4),
+                  OUT(ARG_NMSE, count * 4, EXACT_MATHS, y));
+    nmse_check(y, want, count, EXACT_MATHS, "host rms_norm_tile");
     if (add)
       HARNESS_RUN(KERNEL_RMS_NORM_ADD, SPEC(8), GROUPS(ceil_div(rows, 8), 1, 1), &p, IN(x, count * 4), IN(w, n * 4),
                   OUT(ARG_NMSE, count * 4, EXACT_MATHS, y), IN(delta, count * 4), OUT(ARG_BITS, count * 4, 0, NULL));
@@ -497,8 +511,9 @@ static void decode_case(const struct decode *shape, struct extras x) {
     uint64_t y_bytes = (uint64_t)heads * c->d * 4;
     y = test_memory(y_bytes, HARNESS_DEVICES);
     struct attn_merge_params p = { .m = 1, .hk = c->lists, .g = c->g, .d4 = row4, .shares = shares };
-    HARNESS_RUN(KERNEL_ATTN_MERGE, SPEC(64), GROUPS(ceil_div(heads * row4, 64), 1, 1), &p, IN(o, (uint64_t)heads * shares * c->d * 4),
-                IN(ml, (uint64_t)heads * shares * 8), OUT(ARG_NMSE, y_bytes, WITH_EXP, y));
+    for (uint32_t split = 1; split <= 16; split *= 16)
+      HARNESS_RUN(KERNEL_ATTN_MERGE, SPEC(64 * (1 + split / 16), split), GROUPS(ceil_div(heads * row4, split > 1 ? 8 : 64), 1, 1), &p,
+                  IN(o, (uint64_t)heads * shares * c->d * 4), IN(ml, (uint64_t)heads * shares * 8), OUT(ARG_NMSE, y_bytes, WITH_EXP, y));
   }
   double *want = test_memory((size_t)heads * c->d, sizeof *want);
   for (uint32_t i = 0; i < heads; i++)

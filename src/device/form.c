@@ -17,6 +17,7 @@ static const struct op { const char *name, *shape; bool clblast; uint32_t workgr
   [OP_MATMUL_WIDE] = { "matmul", "wide", true, 64, 9 << 10 },
   [OP_PREFILL]     = { "prefill", "", false, 128, 16 << 10 },
   [OP_DECODE]      = { "decode", "", false, 128, 16 << 10 },
+  [OP_NORM]        = { "norm", "", false, 256, 1 << 10 },
   [OP_SCORE]       = { "score", "", false, 64, 16 << 10 },
   [OP_GRAM]        = { "gram", "", true, 0, 0 },
   [OP_MAP]         = { "map", "", true, 0, 0 },

@@ -1,5 +1,5 @@
 /* form.h - which form of an operation runs on a device: kernels that do the same in ways that suit different hardware.
- * Plain data: struct forms is filled once when an engine opens its device (engine.c) and read by who dispatches (model/linear.c,
+ * Plain data: struct forms is filled once when an engine opens its device (engine.c) and read by who dispatches (model/linear.c, norm.c,
  * attention/core.c, score.c, gram_products.c).  Equal forms give equal bits; different ones differ by rounding. */
 #ifndef DEVICE_FORM_H
 #define DEVICE_FORM_H
@@ -20,6 +20,7 @@ enum form_op {
   OP_MATMUL_WIDE,
   OP_PREFILL,       /* attention of a chunk of tokens */
   OP_DECODE,        /* attention of one token */
+  OP_NORM,          /* of rows and of heads */
   OP_SCORE,         /* proxies of all tokens for a decode step */
   OP_GRAM,          /* sums of Gram matrices, of 32 tokens and more */
   OP_MAP,           /* proxies of keys by their maps */

@@ -22,17 +22,6 @@ static void at(struct forward *f, int32_t layer, const char *stage) {
   f->dev->at_stage = stage;
 }
 
-static void norm(struct forward *f, struct view x, struct view weight, struct view h, uint32_t rows) {
-  struct rms_norm_params p = { .rows = rows, .n4 = f->m->hp.n_embd / 4, .eps = f->m->hp.rms_eps };
-  DISPATCH(f->dev, f->norm, ceil_div(rows, f->norm->spec[0]), 1, 1, &p, x, weight, h);
-}
-
-/* sum = x + delta, h = norm(sum) */
-static void norm_add(struct forward *f, struct view x, struct view delta, struct view weight, struct view sum, struct view h, uint32_t rows) {
-  struct rms_norm_params p = { .rows = rows, .n4 = f->m->hp.n_embd / 4, .eps = f->m->hp.rms_eps };
-  DISPATCH(f->dev, f->norm_add, ceil_div(rows, f->norm_add->spec[0]), 1, 1, &p, x, weight, h, delta, sum);
-}
-
 /* Grids of elementwise kernels: a lane each, 64 in a workgroup. */
 static uint32_t grid_x(uint32_t lanes) { return ceil_div(lanes, 64) < DEVICE_MAX_GROUPS ? ceil_div(lanes, 64) : DEVICE_MAX_GROUPS; }
 static uint32_t grid_y(uint32_t lanes) { return ceil_div(ceil_div(lanes, 64), DEVICE_MAX_GROUPS); }
@@ -67,16 +56,14 @@ static void gate_up(struct forward *f, const struct layer *w, struct view x, str
 static struct view head_norm(struct forward *f, const struct layer *w, uint32_t rows) {
   const struct hparams *hp = &f->m->hp;
   if (!w->qk_norm.size) return f->qkv;
-  struct head_norm_params p = { .rows = rows, .nq = hp->n_heads, .hk = hp->n_kv_heads, .d4 = hp->head_size / 4, .eps = hp->rms_eps };
-  uint32_t groups = ceil_div(rows * (p.nq + 2 * p.hk), f->head_norm->spec[0]);
-  DISPATCH(f->dev, f->head_norm, groups, 1, 1, &p, f->qkv, w->qk_norm, f->normed);
+  norm_heads(&f->norm, f->qkv, w->qk_norm, f->normed, rows, hp->n_heads, hp->n_kv_heads, hp->head_size);
   return f->normed;
 }
 
 /* What is to be added to the residual stream: f->o, or its norm. */
 static struct view post_norm(struct forward *f, struct view weight, uint32_t rows) {
   if (!weight.size) return f->o;
-  norm(f, f->o, weight, f->post, rows);
+  norm_rows(&f->norm, f->o, weight, f->post, rows);
   return f->post;
 }
 
@@ -87,10 +74,10 @@ static struct view layer_pass(struct forward *f, struct attention *a, uint32_t l
   const struct layer *w = &f->m->layers[layer];
   at(f, (int32_t)layer, "qkv");
   if (delta.size) {
-    norm_add(f, x, delta, w->attn_norm, f->x0, f->h, rows);
+    norm_rows_add(&f->norm, x, delta, w->attn_norm, f->x0, f->h, rows);
     x = f->x0;
   } else {
-    norm(f, x, w->attn_norm, f->h, rows);
+    norm_rows(&f->norm, x, w->attn_norm, f->h, rows);
   }
   linear(f, &w->qkv, f->h, f->qkv, rows);
   struct view qkv = head_norm(f, w, rows);
@@ -99,7 +86,7 @@ static struct view layer_pass(struct forward *f, struct attention *a, uint32_t l
   else attention_prefill(a, layer, qkv, cs, t0, rows, f->y);
   at(f, (int32_t)layer, "out");
   linear(f, &w->out, f->y, f->o, rows);
-  norm_add(f, x, post_norm(f, w->attn_post, rows), w->ffn_norm, f->x1, f->h, rows);
+  norm_rows_add(&f->norm, x, post_norm(f, w->attn_post, rows), w->ffn_norm, f->x1, f->h, rows);
   at(f, (int32_t)layer, "ffn");
   gate_up(f, w, f->h, f->ff, rows);
   linear(f, &w->down, f->ff, f->o, rows);
@@ -144,7 +131,7 @@ enum lrqk_status forward_decode(struct forward *f, struct attention *a, int32_t 
     if (!f->dev->caps.cpu && (i + 1) % HANDED_OVER == 0) TRY(device_submit(f->dev, NULL));
   }
   at(f, -1, "head");
-  norm_add(f, x, delta, m->output_norm, f->x0, f->h, 1);
+  norm_rows_add(&f->norm, x, delta, m->output_norm, f->x0, f->h, 1);
   TRY(head(f, 1));
   *out = f->staging_out->map;
   return LRQK_OK;
@@ -229,7 +216,7 @@ enum lrqk_status forward_logits(struct forward *f, uint32_t l0, uint32_t i, uint
     uint32_t t = i + r, at = t < first ? t : f->chunk + (t - first);
     device_copy(f->dev, (struct view){ f->x0.buf, f->x0.offset + r * row, row }, (struct view){ hidden.buf, hidden.offset + at * row, row });
   }
-  norm(f, f->x0, m->output_norm, f->h, rows);
+  norm_rows(&f->norm, f->x0, m->output_norm, f->h, rows);
   TRY(head(f, rows));
   *out = f->staging_out->map;
   return LRQK_OK;
@@ -239,12 +226,11 @@ enum lrqk_status forward_logits(struct forward *f, uint32_t l0, uint32_t i, uint
 
 static enum lrqk_status get_kernels(struct forward *f) {
   struct device *d = f->dev;
-  TRY(kernel_get(&f->norm, d, KERNEL_RMS_NORM, SPEC(8)));
-  TRY(kernel_get(&f->norm_add, d, KERNEL_RMS_NORM_ADD, SPEC(8)));
+  TRY(norm_prepare(&f->norm, d, f->m->hp.n_embd, f->m->hp.rms_eps));
   TRY(kernel_get(&f->add, d, KERNEL_ADD, SPEC(64)));
   TRY(kernel_get(&f->add_row, d, KERNEL_ADD_ROW, SPEC(64)));
   bool apart = false;   /* a gate */
-  if (f->m->hp.features & QK_NORM) TRY(kernel_get(&f->head_norm, d, KERNEL_HEAD_NORM, SPEC(d->caps.cpu ? 8 : 64)));
+  if (f->m->hp.features & QK_NORM) TRY(norm_prepare_heads(&f->norm));
   if (f->m->hp.logit_cap > 0) TRY(kernel_get(&f->soft_cap, d, KERNEL_SOFT_CAP, SPEC(64)));
   for (uint32_t i = 0; i < f->m->hp.n_layers; i++) {
     const struct layer *w = &f->m->layers[i];

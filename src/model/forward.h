@@ -6,6 +6,7 @@
 
 #include "attention/attention.h"
 #include "model/linear.h"
+#include "model/norm.h"
 #include "shaders/step.h"
 
 struct forward {
@@ -14,7 +15,8 @@ struct forward {
   uint32_t chunk;                 /* tokens that a layer takes at once in prefill */
   uint32_t block;                 /* tokens whose hidden states are held between layers, a multiple of chunk */
   uint32_t logit_rows;            /* rows of logits at once */
-  const struct kernel *norm, *norm_add, *add, *add_row, *gate_mul, *head_norm, *soft_cap;   /* the last three only where they are needed */
+  const struct kernel *add, *add_row, *gate_mul, *soft_cap;   /* the last two only where they are needed */
+  struct norm_kernels norm;
   struct linear_kernels linear;
   struct view hidden[2];          /* [block + chunk][D] float: residual stream before and after a layer */
   int n_cs;                       /* angles of RoPE: [0], and where windowed layers have their own [1] */

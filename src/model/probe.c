@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "gguf/tensor_type.h"
 #include "model/linear.h"
+#include "model/norm.h"
 #include "model/repack.h"
 #include "shaders/step.h"
 
@@ -34,6 +35,7 @@ struct probe {
   struct linear w;
   struct linear_part part;
   uint32_t rows;
+  struct norm_kernels norm;
   struct hparams hp;              /* attention */
   struct attn_core core;
   struct attn_decode decode;
@@ -91,6 +93,21 @@ static enum lrqk_status open_linear(struct probe *p, uint32_t rows, uint32_t n) 
   TRY(pool_alloc(&p->x, &p->pool, (uint64_t)rows * n * 4));
   TRY(pool_alloc(&p->y, &p->pool, (uint64_t)rows * n * 4));
   p->w = (struct linear){ .n = n, .k = n, .n_parts = 1, .part = &p->part };
+  return LRQK_OK;
+}
+
+/* ---- norms, of one token */
+
+static enum lrqk_status prepare_norm(struct probe *p) { return norm_prepare(&p->norm, p->dev, WIDE, 1e-5f); }
+static void run_norm(struct probe *p) { norm_rows_add(&p->norm, p->x, p->y, p->kv, p->scales, p->statistics, 1); }
+
+static enum lrqk_status open_norm(struct probe *p) {
+  struct view *const all[] = { &p->x, &p->y, &p->kv, &p->scales, &p->statistics };
+  p->prepare = prepare_norm;
+  p->run = run_norm;
+  for (int i = 0; i < 5; i++) TRY(pool_alloc(all[i], &p->pool, WIDE * 4));
+  device_fill(p->dev, p->x, 0x3c003c00);
+  device_fill(p->dev, p->y, 0x3c003c00);
   return LRQK_OK;
 }
 
@@ -207,6 +224,7 @@ static enum lrqk_status open_probe(struct probe *p, enum form_op op) {
     case OP_MATMUL_WIDE: return open_linear(p, TOKENS, WIDE);
     case OP_PREFILL: return open_prefill(p);
     case OP_DECODE: return open_decode(p);
+    case OP_NORM: return open_norm(p);
     case OP_SCORE: return open_score(p);
     case OP_GRAM: return open_gram(p);
     case OP_MAP: return open_map(p);

@@ -80,14 +80,22 @@ static double cost_gemm(const struct call *c) {
   return 2.0 * p->m * p->n * D(p->k) * D(batch);
 }
 
+static double norm_cost(const struct call *c, uint64_t rows, uint64_t n4, bool add) {
+  c->b[1] = n4 * 16;
+  c->b[0] = c->b[2] = rows * n4 * 16;
+  if (add) c->b[3] = c->b[4] = c->b[0];
+  size_is(c, rows, n4 * 4, 0);
+  return D(rows) * D(n4) * (add ? 20 : 16);
+}
+
 static double cost_rms_norm(const struct call *c) {
-  P(rms_norm);
-  bool add = c->id == KERNEL_RMS_NORM_ADD;
-  uint64_t row = (uint64_t)p->n4 * 16;
-  b[1] = row;
-  b[0] = b[2] = b[3] = b[4] = p->rows * row;
-  size_is(c, p->rows, p->n4 * 4, 0);
-  return D(p->rows) * p->n4 * (add ? 20 : 16);
+  const struct rms_norm_params *p = c->params;
+  return norm_cost(c, p->rows, p->n4, c->id == KERNEL_RMS_NORM_ADD);
+}
+
+static double cost_rms_norm_tile(const struct call *c) {
+  const struct rms_norm_tile_params *p = c->params;
+  return norm_cost(c, c->groups[0], p->n4, c->id == KERNEL_RMS_NORM_ADD_TILE);
 }
 
 static double cost_add(const struct call *c) {
@@ -120,11 +128,20 @@ static double cost_soft_cap(const struct call *c) {
   return 3.0 * p->n;
 }
 
+static double head_norm_cost(const struct call *c, uint64_t rows, uint64_t nq, uint64_t hk, uint64_t d4) {
+  c->b[0] = c->b[2] = rows * (nq + 2 * hk) * d4 * 16;
+  size_is(c, rows, nq + 2 * hk, d4 * 4);
+  return D(rows) * D(nq + hk) * D(d4) * 16;
+}
+
 static double cost_head_norm(const struct call *c) {
-  P(head_norm);
-  b[0] = b[2] = (uint64_t)p->rows * (p->nq + 2 * p->hk) * p->d4 * 16;
-  size_is(c, p->rows, p->nq + 2 * p->hk, p->d4 * 4);
-  return D(p->rows) * (p->nq + p->hk) * p->d4 * 16;
+  const struct head_norm_params *p = c->params;
+  return head_norm_cost(c, p->rows, p->nq, p->hk, p->d4);
+}
+
+static double cost_head_norm_tile(const struct call *c) {
+  const struct head_norm_tile_params *p = c->params;
+  return head_norm_cost(c, p->rows, p->nq, p->hk, p->d4);
 }
 
 static double cost_rope(const struct call *c) {

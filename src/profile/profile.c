@@ -58,7 +58,8 @@ static void *grown(struct profile *p, void *list, size_t n, size_t *cap, size_t 
 /* ---- what a command is for */
 
 static const char *const kernel_stage[N_KERNELS] = {
-  [KERNEL_RMS_NORM] = "norm", [KERNEL_RMS_NORM_ADD] = "norm", [KERNEL_HEAD_NORM] = "norm", [KERNEL_ADD] = "residual",
+  [KERNEL_RMS_NORM] = "norm", [KERNEL_RMS_NORM_ADD] = "norm", [KERNEL_HEAD_NORM] = "norm",
+  [KERNEL_RMS_NORM_TILE] = "norm", [KERNEL_RMS_NORM_ADD_TILE] = "norm", [KERNEL_HEAD_NORM_TILE] = "norm", [KERNEL_ADD] = "residual",
   [KERNEL_ROPE] = "attention.rope", [KERNEL_ROPE_KEEP] = "attention.rope", [KERNEL_TOKEN_APPEND] = "attention.append",
   [KERNEL_TOKEN_APPEND_I8] = "attention.append", [KERNEL_TOKEN_APPEND_F16] = "attention.append",
   [KERNEL_RING_FILL] = "attention.append",

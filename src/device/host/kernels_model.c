@@ -55,37 +55,50 @@ void host_gate_mul(const struct host_call *c) {
 
 /* ---- norm */
 
+/* sum: x is x + delta, which is stored there. */
+static void norm_row(const float *x, const float *delta, const float *w, float *sum, float *y, size_t n, float eps) {
+  double squares = 0;
+  for (size_t i = 0; sum && i < n; i++) sum[i] = x[i] + delta[i];
+  if (sum) x = sum;
+  for (size_t i = 0; i < n; i++) squares += (double)x[i] * x[i];
+  float scale = (float)(1.0 / sqrt(squares / (double)n + eps));
+  for (size_t i = 0; i < n; i++) y[i] = x[i] * scale * w[i];
+}
+
+static void norm_rows(const struct host_call *c, size_t rows, size_t n, float eps, bool add) {
+  for (size_t r = 0; r < rows * n; r += n)
+    norm_row((const float *)c->buf[0] + r, add ? (const float *)c->buf[3] + r : NULL, c->buf[1], add ? (float *)c->buf[4] + r : NULL,
+             (float *)c->buf[2] + r, n, eps);
+}
+
 void host_rms_norm(const struct host_call *c) {
   const struct rms_norm_params *p = c->params;
-  const float *w = c->buf[1];
-  size_t n = (size_t)p->n4 * 4;
-  for (size_t r = 0; r < p->rows; r++) {
-    const float *x = (const float *)c->buf[0] + r * n;
-    float *y = (float *)c->buf[2] + r * n;
-    if (c->id == KERNEL_RMS_NORM_ADD) {
-      const float *delta = (const float *)c->buf[3] + r * n;
-      float *sum = (float *)c->buf[4] + r * n;
-      for (size_t i = 0; i < n; i++) sum[i] = x[i] + delta[i];
-      x = sum;
-    }
-    double squares = 0;
-    for (size_t i = 0; i < n; i++) squares += (double)x[i] * x[i];
-    float scale = (float)(1.0 / sqrt(squares / (double)n + p->eps));
-    for (size_t i = 0; i < n; i++) y[i] = x[i] * scale * w[i];
+  norm_rows(c, p->rows, (size_t)p->n4 * 4, p->eps, c->id == KERNEL_RMS_NORM_ADD);
+}
+
+void host_rms_norm_tile(const struct host_call *c) {
+  const struct rms_norm_tile_params *p = c->params;
+  norm_rows(c, c->groups[0], (size_t)p->n4 * 4, p->eps, c->id == KERNEL_RMS_NORM_ADD_TILE);
+}
+
+static void norm_heads(const struct host_call *c, size_t rows, size_t nq, size_t hk, size_t d, float eps) {
+  size_t heads = nq + 2 * hk;
+  for (size_t i = 0; i < rows * heads; i++) {
+    const float *x = (const float *)c->buf[0] + i * d, *w = (const float *)c->buf[1] + (i % heads < nq ? 0 : d);
+    float *y = (float *)c->buf[2] + i * d;
+    if (i % heads < nq + hk) norm_row(x, NULL, w, NULL, y, d, eps);
+    else memcpy(y, x, d * sizeof *y);
   }
 }
 
 void host_head_norm(const struct host_call *c) {
   const struct head_norm_params *p = c->params;
-  size_t d = (size_t)p->d4 * 4, heads = p->nq + 2 * p->hk;
-  for (size_t i = 0; i < p->rows * heads; i++) {
-    const float *x = (const float *)c->buf[0] + i * d, *w = (const float *)c->buf[1] + (i % heads < p->nq ? 0 : d);
-    float *y = (float *)c->buf[2] + i * d;
-    double squares = 0;
-    for (size_t e = 0; e < d; e++) squares += (double)x[e] * x[e];
-    float scale = (float)(1.0 / sqrt(squares / (double)d + p->eps));
-    for (size_t e = 0; e < d; e++) y[e] = i % heads < p->nq + p->hk ? x[e] * scale * w[e] : x[e];
-  }
+  norm_heads(c, p->rows, p->nq, p->hk, (size_t)p->d4 * 4, p->eps);
+}
+
+void host_head_norm_tile(const struct host_call *c) {
+  const struct head_norm_tile_params *p = c->params;
+  norm_heads(c, p->rows, p->nq, p->hk, (size_t)p->d4 * 4, p->eps);
 }
 
 /* ---- rotary embedding and the fp16 rows of the cache */
