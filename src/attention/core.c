@@ -12,6 +12,7 @@ enum {
   SHARES_CPU = 8, SHARES_GPU = 64,   /* of decode attention over one layer */
   SHARE_CPU = 512, SHARE_GPU = 64,   /* rows: below it a share costs more than it saves */
   TILE_LANES = 128,                  /* of a workgroup of the tile forms: the largest head has 64 times 8 values */
+  MERGE_SPLIT = 16,                  /* of them, for a result of the merge of one token: 8 lanes side by side read 128 bytes of a share */
   DECODE_SHARED = 8 << 10            /* bytes of its partial scores */
 };
 static const uint64_t SCORE_BYTES = 64u << 20;
@@ -30,7 +31,9 @@ static enum lrqk_status get_kernels(struct attn_core *c) {
   uint32_t d8 = c->d / 8, small = d->caps.cpu ? 8 : 64;
   TRY(kernel_get(&c->rope, d, KERNEL_ROPE, SPEC(64, c->hp->rope_neox)));
   TRY(kernel_get(&c->rope_keep, d, KERNEL_ROPE_KEEP, SPEC(64, c->hp->rope_neox)));
-  TRY(kernel_get(&c->merge, d, KERNEL_ATTN_MERGE, SPEC(64)));
+  TRY(kernel_get(&c->merge, d, KERNEL_ATTN_MERGE, SPEC(64, 1)));
+  bool split = !d->caps.cpu || d->forms.op[OP_DECODE].form == FORM_TILE;
+  TRY(kernel_get(&c->merge_token, d, KERNEL_ATTN_MERGE, SPEC(split ? TILE_LANES : 64, split ? MERGE_SPLIT : 1)));
   if (d->forms.op[OP_PREFILL].form == FORM_TILE) {
     uint32_t rows = d8 <= 16 ? 32 : 16, keys = d8 <= 16 ? 32 : d8 <= 32 ? 16 : 8;   /* what fits into 16 KiB of shared memory */
     return kernel_get(&c->prefill_tile, d, KERNEL_ATTN_PREFILL_TILE, SPEC(TILE_LANES, d8, rows, keys));
@@ -239,7 +242,8 @@ static void decode_range(struct attn_core *c, const struct attn_decode *a, struc
 static void decode_merge(struct attn_core *c, uint32_t shares, struct view y) {
   uint64_t n = (uint64_t)c->hk * c->g * shares;
   struct attn_merge_params p = { .m = 1, .hk = c->hk, .g = c->g, .d4 = c->d / 4, .shares = shares };
-  DISPATCH(c->dev, c->merge, ceil_div(c->hk * c->g * p.d4, 64), 1, 1, &p, part_o(c, n), part_ml(c, n), y);
+  uint32_t own = c->merge_token->spec[0] / c->merge_token->spec[1];
+  DISPATCH(c->dev, c->merge_token, ceil_div(c->hk * c->g * p.d4, own), 1, 1, &p, part_o(c, n), part_ml(c, n), y);
 }
 
 void attn_decode_rows(struct attn_core *c, const struct attn_decode *a, const struct kv_rows *rows, uint32_t window, uint32_t l, struct view y) {

@@ -14,7 +14,7 @@ struct attn_core {
   uint32_t n_ctx, chunk;          /* tokens of the context; the most of one prefill call */
   uint32_t tile;                  /* keys of a prefill tile: divides a page */
   uint32_t page, token_bytes;     /* of kv_rows */
-  const struct kernel *rope, *rope_keep, *qk, *softmax, *pv, *merge, *prefill_tile;   /* prefill_tile in place of qk, softmax and pv, or NULL */
+  const struct kernel *rope, *rope_keep, *qk, *softmax, *pv, *merge, *merge_token, *prefill_tile;   /* prefill_tile in place of qk, softmax and pv, or NULL */
   struct view q;                  /* after RoPE: [hk][m][g][d] float */
   struct view step;               /* [STEP_WORDS] uint: what changes with every token (shaders/step.h) */
   struct view s, p;               /* [hk][chunk*g][tile] float: scores and their exps */
