@@ -487,11 +487,12 @@ START_TEST(keys_are_group_scores) {
   size_t from = harness_count() - 1, key_bytes = (size_t)s.lists * s.cap * 2, count_bytes = (size_t)s.lists * s.parts * 128;
   w.ml += from * ml_words(&s);   /* every device works on the weights of one */
   w.weight += from * weight_words(&s);
-  for (uint32_t red = 0; red < 2; red++) {
+  for (uint32_t form = 0; form < 4; form++) {
+    uint32_t red = form % 2, team = form / 2;
     struct sel_keys_params p = { .per = s.per, .cap = s.cap, .parts = s.parts, .sinks = s.sinks };
     char *keys = test_memory(key_bytes * HARNESS_DEVICES, 1), *counts = test_memory(count_bytes * HARNESS_DEVICES, 1);
-    harness_case("scoring %d red %u", _i, red);
-    HARNESS_RUN(KERNEL_SEL_KEYS, SPEC(s.wg, s.heads, s.tn, red, 1), GROUPS(s.parts, s.lists, 1), &p, IN(w.ml, ml_words(&s) * 4),
+    harness_case("scoring %d red %u team %u", _i, red, team);
+    HARNESS_RUN(KERNEL_SEL_KEYS, SPEC(s.wg, s.heads, s.tn, red, 1, team), GROUPS(s.parts, s.lists, 1), &p, IN(w.ml, ml_words(&s) * 4),
                 ANY(keys, key_bytes), ANY(counts, count_bytes), IN(w.weight, weight_words(&s) * 4), IN(step, STEP_BYTES));
     for (size_t i = 0; i < harness_count(); i++)
       for (uint32_t list = 0; list < s.lists; list++)
@@ -565,22 +566,22 @@ START_TEST(lists_are_the_largest_keys) {
   size_t key_bytes = (size_t)lists * cap * 2, count_bytes = (size_t)lists * parts * 128, list_bytes = (size_t)lists * kstr * 4;
   for (int kind = 0; kind < 9; kind++) {
     const uint16_t *key = random_keys(lists, cap, n, kind);
-    uint32_t *count = first_counts(c, key, cap), *pre = test_memory(lists, 4), *want = test_memory(k, 4);
+    uint32_t *count = first_counts(c, key, cap), team = (uint32_t)(kind + _i) % 2, *pre = test_memory(lists, 4), *want = test_memory(k, 4);
     uint32_t *list = test_memory(list_bytes * HARNESS_DEVICES, 1);
-    harness_case("n %u k %u wg %u kind %d", n, k, wg, kind);
+    harness_case("n %u k %u wg %u kind %d team %u", n, k, wg, kind, team);
     for (uint32_t pass = 1; pass < 4; pass++) {
       struct sel_count_params p = { .per = per, .cap = cap, .k = k, .shift = 12 - 4 * pass, .parts = parts };
       uint32_t *new_count = test_memory(count_bytes * HARNESS_DEVICES, 1), *new_pre = test_memory((size_t)lists * HARNESS_DEVICES, 4);
-      HARNESS_RUN(KERNEL_SEL_COUNT, SPEC(wg, pass == 3 ? 17 : 15), GROUPS(parts, lists, 1), &p, IN(key, key_bytes), IN(count, count_bytes),
+      HARNESS_RUN(KERNEL_SEL_COUNT, SPEC(wg, pass == 3 ? 17 : 15, team), GROUPS(parts, lists, 1), &p, IN(key, key_bytes), IN(count, count_bytes),
                   IN(pre, lists * 4), BITS(new_count, count_bytes), BITS(new_pre, lists * 4), IN(step, STEP_BYTES));
       count = new_count;
       pre = new_pre;
     }
     struct sel_emit_params e = { .per = per, .cap = cap, .parts = parts, .k = k, .kstr = kstr };
-    HARNESS_RUN(KERNEL_SEL_EMIT, SPEC(wg, kind % 4 + 1), GROUPS(parts, lists, 1), &e, IN(key, key_bytes), IN(count, count_bytes),
+    HARNESS_RUN(KERNEL_SEL_EMIT, SPEC(wg, kind % 4 + 1, team), GROUPS(parts, lists, 1), &e, IN(key, key_bytes), IN(count, count_bytes),
                 IN(pre, lists * 4), BITS(list, list_bytes), IN(step, STEP_BYTES));
     struct sel_one_params o = { .cap = cap, .k = k, .kstr = kstr };
-    HARNESS_RUN(KERNEL_SEL_ONE, SPEC(kind % 2 ? 64 : 8, 1u << kind % 3), GROUPS(lists, 1, 1), &o, IN(key, key_bytes), BITS(NULL, list_bytes),
+    HARNESS_RUN(KERNEL_SEL_ONE, SPEC(kind % 2 ? 64 : 8, 1u << kind % 3, team), GROUPS(lists, 1, 1), &o, IN(key, key_bytes), BITS(NULL, list_bytes),
                 IN(step, STEP_BYTES));
     for (uint32_t h = 0; h < lists; h++) {
       plain_choice(key + (size_t)h * cap, n, k, want);
@@ -608,6 +609,7 @@ START_TEST(lists_across_ranges) {
     for (uint32_t h = 0; h < lists; h++) memcpy(counts + (size_t)h * parts * 32, first + (size_t)h * from * 32, from * 128);
     for (size_t i = 0; i < harness_count(); i++) {
       struct bench b = { .dev = harness_device(i) };
+      uint32_t team = (uint32_t)kind % 2;
       struct view at = bench_put(&b, step, sizeof step), list = bench_put(&b, canary_words((size_t)lists * kstr * 4), (size_t)lists * kstr * 4);
       struct view keys[4], count[4] = { bench_put(&b, counts, (size_t)lists * parts * 128) }, pre[4] = { bench_put(&b, test_memory(lists, 4), lists * 4) };
       for (uint32_t r = 0; r * span < cap; r++) keys[r] = bench_put(&b, cut(key, lists, cap, r * span, span), (size_t)lists * span * 2);
@@ -616,13 +618,13 @@ START_TEST(lists_across_ranges) {
         pre[pass] = bench_put(&b, canary_words(lists * 4), lists * 4);
         for (uint32_t r = 0; r * span < cap; r++) {
           struct sel_count_params p = { .per = per, .cap = span, .t0 = r * span, .k = k, .shift = 12 - 4 * pass, .parts = parts };
-          DISPATCH(b.dev, bench_kernel(&b, KERNEL_SEL_COUNT, SPEC(c->wg, pass == 3 ? 17 : 15)), span / per, lists, 1, &p, keys[r], count[pass - 1],
+          DISPATCH(b.dev, bench_kernel(&b, KERNEL_SEL_COUNT, SPEC(c->wg, pass == 3 ? 17 : 15, team)), span / per, lists, 1, &p, keys[r], count[pass - 1],
                    pre[pass - 1], count[pass], pre[pass], at);
         }
       }
       for (uint32_t r = 0; r * span < cap; r++) {
         struct sel_emit_params e = { .per = per, .cap = span, .t0 = r * span, .parts = parts, .k = k, .kstr = kstr };
-        DISPATCH(b.dev, bench_kernel(&b, KERNEL_SEL_EMIT, SPEC(c->wg, 4)), span / per, lists, 1, &e, keys[r], count[3], pre[3], list, at);
+        DISPATCH(b.dev, bench_kernel(&b, KERNEL_SEL_EMIT, SPEC(c->wg, 4, team)), span / per, lists, 1, &e, keys[r], count[3], pre[3], list, at);
       }
       const uint32_t *got = bench_take(&b, list);
       for (uint32_t h = 0; h < lists; h++) {

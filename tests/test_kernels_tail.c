@@ -72,27 +72,31 @@ START_TEST(mass_goes_to_the_mean) {
       want[head * d + i] = held / all * (xs > 1 ? v / z : x[head * d + i]) + (1 - held / all) * sum[head / g / share * d + i] / l;
     }
   }
-  struct tail_mix_params p = { .per = per, .cap = cap, .parts = parts, .kstr = k, .share = share, .d4 = d / 4, .xshares = xs };
-  harness_case("lists %u g %u d %u n %u k %u", lists, g, d, n, k);
-  HARNESS_RUN(KERNEL_TAIL_MIX, SPEC(8, g, tn, wg), GROUPS(hq, 1, 1), &p, IN(ml, n_ml * 4), IN(s, (size_t)hq * cap * 2),
-              IN(list, (size_t)lists * k * 4), IN(x, ny * xs * 4), IN(xml, (size_t)hq * xs * 8), IN(sum, ns * 4), IN(step, sizeof step), OUT(ARG_NMSE, ny * 4, 1e-10, y));
-  nmse_check(y, want, ny, 1e-10, "mixed rows");
-  for (size_t i = 0; i < harness_count(); i++) {   /* the same from weights in ranges of a share each */
-    struct bench b = { .dev = harness_device(i) };
-    struct view vml = bench_put(&b, ml, n_ml * 4), vlist = bench_put(&b, list, (size_t)lists * k * 4), vx = bench_put(&b, x, ny * xs * 4);
-    struct view vsum = bench_put(&b, sum, ns * 4), vstep = bench_put(&b, step, sizeof step), vy = bench_put(&b, NULL, ny * 4);
-    struct view vxml = bench_put(&b, xml, (size_t)hq * xs * 8), total = bench_put(&b, random_floats(hq, 5, 9), hq * 4);
-    for (uint32_t t0 = 0; t0 < l; t0 += per) {
-      uint16_t *part = test_memory((size_t)hq * per, 2);
-      for (uint32_t head = 0; head < hq; head++) memcpy(part + (size_t)head * per, s + (size_t)head * cap + t0, per * 2);
-      p.cap = per, p.t0 = t0, p.last = t0 + per >= l;
-      DISPATCH(b.dev, bench_kernel(&b, KERNEL_TAIL_MIX_SPLIT, SPEC(16, g, tn, wg)), hq, 1, 1, &p, vml, bench_put(&b, part, (size_t)hq * per * 2), vlist,
-               vx, vxml, vsum, vstep, vy, total);
+  for (uint32_t team = 0; team < 2; team++) {
+    struct tail_mix_params p = { .per = per, .cap = cap, .parts = parts, .kstr = k, .share = share, .d4 = d / 4, .xshares = xs };
+    harness_case("lists %u g %u d %u n %u k %u team %u", lists, g, d, n, k, team);
+    uint32_t lanes = team ? 128 : 8;
+    HARNESS_RUN(KERNEL_TAIL_MIX, SPEC(lanes, g, tn, wg, team), GROUPS(hq, 1, 1), &p, IN(ml, n_ml * 4), IN(s, (size_t)hq * cap * 2),
+                IN(list, (size_t)lists * k * 4), IN(x, ny * xs * 4), IN(xml, (size_t)hq * xs * 8), IN(sum, ns * 4), IN(step, sizeof step),
+                OUT(ARG_NMSE, ny * 4, 1e-10, y));
+    nmse_check(y, want, ny, 1e-10, "mixed rows");
+    for (size_t i = 0; i < harness_count(); i++) {   /* the same from weights in ranges of a share each */
+      struct bench b = { .dev = harness_device(i) };
+      struct view vml = bench_put(&b, ml, n_ml * 4), vlist = bench_put(&b, list, (size_t)lists * k * 4), vx = bench_put(&b, x, ny * xs * 4);
+      struct view vsum = bench_put(&b, sum, ns * 4), vstep = bench_put(&b, step, sizeof step), vy = bench_put(&b, NULL, ny * 4);
+      struct view vxml = bench_put(&b, xml, (size_t)hq * xs * 8), total = bench_put(&b, random_floats(hq, 5, 9), hq * 4);
+      for (uint32_t t0 = 0; t0 < l; t0 += per) {
+        uint16_t *part = test_memory((size_t)hq * per, 2);
+        for (uint32_t head = 0; head < hq; head++) memcpy(part + (size_t)head * per, s + (size_t)head * cap + t0, per * 2);
+        p.cap = per, p.t0 = t0, p.last = t0 + per >= l;
+        DISPATCH(b.dev, bench_kernel(&b, KERNEL_TAIL_MIX_SPLIT, SPEC(lanes, g, tn, wg, team)), hq, 1, 1, &p, vml,
+                 bench_put(&b, part, (size_t)hq * per * 2), vlist, vx, vxml, vsum, vstep, vy, total);
+      }
+      memcpy(y + i * ny, bench_take(&b, vy), ny * 4);
+      bench_clear(&b);
     }
-    memcpy(y + i * ny, bench_take(&b, vy), ny * 4);
-    bench_clear(&b);
+    nmse_check(y, want, ny, 1e-10, "mixed rows, in ranges");
   }
-  nmse_check(y, want, ny, 1e-10, "mixed rows, in ranges");
 }
 END_TEST
 

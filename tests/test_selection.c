@@ -90,14 +90,14 @@ static void get_kernels(struct sim *s) {
   enum kernel_id tile = i8 ? KERNEL_SCORE_TILE_I8 : KERNEL_SCORE_TILE_F16;
   if (c->tile) s->run.stat = kernel(s, tile, SPEC(64, s->heads, s->rw, min_u32(s->rw, 2), 0, WG));
   else s->run.stat = kernel(s, i8 ? KERNEL_SCORE_STAT_I8 : KERNEL_SCORE_STAT_F16, SPEC(WG, s->heads, s->rw, s->tn));
-  s->run.keys = kernel(s, KERNEL_SEL_KEYS, SPEC(WG, s->heads, s->tn, c->group == MAX, !c->one));
+  s->run.keys = kernel(s, KERNEL_SEL_KEYS, SPEC(WG, s->heads, s->tn, c->group == MAX, !c->one, c->tile));
   s->run.residency = kernel(s, KERNEL_RESIDENCY, SPEC(64, ceil_div(c->k, 32)));
   s->run.gather = kernel(s, KERNEL_GATHER, SPEC(64, c->d / 4, 2));
   s->run.all = kernel(s, KERNEL_SEL_ALL, SPEC(64));
-  s->run.one = kernel(s, KERNEL_SEL_ONE, SPEC(WG, 2));
-  s->run.emit = kernel(s, KERNEL_SEL_EMIT, SPEC(WG, 4));
-  s->run.count = kernel(s, KERNEL_SEL_COUNT, SPEC(WG, 15));
-  s->run.count_last = kernel(s, KERNEL_SEL_COUNT, SPEC(WG, 17));
+  s->run.one = kernel(s, KERNEL_SEL_ONE, SPEC(WG, 2, c->tile));
+  s->run.emit = kernel(s, KERNEL_SEL_EMIT, SPEC(WG, 4, c->tile));
+  s->run.count = kernel(s, KERNEL_SEL_COUNT, SPEC(WG, 15, c->tile));
+  s->run.count_last = kernel(s, KERNEL_SEL_COUNT, SPEC(WG, 17, c->tile));
 }
 
 static void get_views(struct sim *s) {

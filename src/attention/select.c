@@ -17,18 +17,18 @@ static enum lrqk_status get_kernels(struct selector *s, const struct lrqk_cache_
   struct device *d = s->core->dev;
   bool cpu = d->caps.cpu;
   uint32_t wg = score_lanes(d), tn = s->heads <= 4 ? 8 : 4, nb = cpu ? 4 : 1, lanes = min_u32(256, d->caps.info.max_workgroup);
-  uint32_t max = o->group == LRQK_GROUP_MAX;
+  uint32_t max = o->group == LRQK_GROUP_MAX, team = !cpu || d->forms.op[OP_SCORE].form == FORM_TILE;   /* sel.h */
   struct score_shape sc = { .heads = s->stat_heads, .rw = shape->rw, .tokens = tn, .int8 = shape->int8, .capped = s->core->hp->attn_cap > 0 };
   TRY(score_kernel(&s->stat, d, &sc));
   sc.mean = o->mean_key;
   if (o->proxy == LRQK_PROXY_GRAM && sc.mean != LRQK_MEAN_KEY_OFF) TRY(score_kernel(&s->stat_mean, d, &sc));
-  TRY(kernel_get(&s->keys, d, KERNEL_SEL_KEYS, SPEC(wg, s->heads, tn, max, 0)));
-  TRY(kernel_get(&s->keys_count, d, KERNEL_SEL_KEYS, SPEC(wg, s->heads, tn, max, 1)));
-  TRY(kernel_get(&s->mix, d, s->ranges.n > 1 ? KERNEL_TAIL_MIX_SPLIT : KERNEL_TAIL_MIX, SPEC(cpu ? 8 : 128, s->heads, tn, wg)));
-  TRY(kernel_get(&s->count, d, KERNEL_SEL_COUNT, SPEC(wg, 15)));
-  TRY(kernel_get(&s->count_last, d, KERNEL_SEL_COUNT, SPEC(wg, 17)));
-  TRY(kernel_get(&s->emit, d, KERNEL_SEL_EMIT, SPEC(wg, nb)));
-  TRY(kernel_get(&s->one, d, KERNEL_SEL_ONE, SPEC(cpu ? 8 : lanes, cpu ? 2 : 4)));
+  TRY(kernel_get(&s->keys, d, KERNEL_SEL_KEYS, SPEC(wg, s->heads, tn, max, 0, team)));
+  TRY(kernel_get(&s->keys_count, d, KERNEL_SEL_KEYS, SPEC(wg, s->heads, tn, max, 1, team)));
+  TRY(kernel_get(&s->mix, d, s->ranges.n > 1 ? KERNEL_TAIL_MIX_SPLIT : KERNEL_TAIL_MIX, SPEC(team ? lanes : 8, s->heads, tn, wg, team)));
+  TRY(kernel_get(&s->count, d, KERNEL_SEL_COUNT, SPEC(wg, 15, team)));
+  TRY(kernel_get(&s->count_last, d, KERNEL_SEL_COUNT, SPEC(wg, 17, team)));
+  TRY(kernel_get(&s->emit, d, KERNEL_SEL_EMIT, SPEC(wg, nb, team)));
+  TRY(kernel_get(&s->one, d, KERNEL_SEL_ONE, SPEC(cpu ? 8 : lanes, 2, team)));
   return kernel_get(&s->all, d, KERNEL_SEL_ALL, SPEC(64));
 }
 
