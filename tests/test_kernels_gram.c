@@ -463,7 +463,9 @@ START_TEST(mean_scores_at_every_position) {
     struct view turn = bench_put(&b, m.turn, m.turn_bytes), coef = bench_put(&b, canary_words(coef_bytes), coef_bytes);
     struct view out = bench_put(&b, canary_words(out_bytes), out_bytes), ab = bench_put(&b, pairs_of(&m, q), (size_t)hq * s->d * 4);
     struct mean_coef_params a = { .d4 = s->d / 4, .blocks = blocks, .fast2 = fast / 2, .from = fast / 2 };
-    DISPATCH(b.dev, bench_kernel(&b, KERNEL_MEAN_COEF, SPEC(8, s->g, 1 + _i % 2)), ceil_div(ceil_div(n, 64), 8 * (1 + (uint32_t)_i % 2)), s->hk, 1, &a, ab, turn, coef);
+    uint32_t tb = 1 + (uint32_t)_i % 2;
+    const struct kernel *k = bench_kernel(&b, KERNEL_MEAN_COEF, SPEC(8, s->g, tb, _i % 3 ? 4 : 1));
+    DISPATCH(b.dev, k, ceil_div(ceil_div(n, 64), 8 * tb), s->hk, 1, &a, ab, turn, coef);
     struct mean_score_params p = { .blocks = blocks, .fast2 = fast / 2 };
     DISPATCH(b.dev, bench_kernel(&b, KERNEL_MEAN_SCORE, SPEC(8, hq / lists)), ceil_div(ceil_div(n, 64), 8), lists, 8, &p, coef, turn, out);
     float *got = bench_take(&b, out);

@@ -71,7 +71,8 @@ static enum lrqk_status get_kernels(struct gram_shape *s, bool int8) {
   if (!s->maps) return LRQK_OK;
   enum kernel_id token = int8 ? KERNEL_TOKEN_MAP_I8 : KERNEL_TOKEN_MAP_F16;
   for (uint32_t i = 0; i < 2; i++) TRY(kernel_get(&s->token[i], d, token, SPEC(small, neox, s->core->d, r, i)));
-  TRY(kernel_get(&s->coef, d, KERNEL_MEAN_COEF, SPEC(small, s->core->g, s->core->g <= 4 ? 2 : 1)));
+  uint32_t blocks = d->caps.cpu && s->core->g <= 4 ? 2 : 1, pairs = d->caps.cpu ? 1 : 4;
+  TRY(kernel_get(&s->coef, d, KERNEL_MEAN_COEF, SPEC(small, s->core->g, blocks, pairs)));
   if (s->opt->mean_key != LRQK_MEAN_KEY_ON) return LRQK_OK;
   return kernel_get(&s->score, d, KERNEL_MEAN_SCORE, SPEC(small, s->opt->group == LRQK_GROUP_NONE ? 1 : s->core->g));
 }
