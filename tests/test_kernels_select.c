@@ -665,8 +665,11 @@ static void next_list(uint32_t *list, uint32_t count, uint32_t n, const uint32_t
   for (uint32_t t = 0; t < n; t++) if (in[t]) *list++ = t;
 }
 
-static const struct resident { uint32_t k, wg, lists; } residents[] = {
-  { 1, 64, 2 }, { 5, 64, 3 }, { 32, 64, 1 }, { 33, 64, 2 }, { 256, 64, 3 }, { 2048, 64, 2 }, { 2048, 256, 2 }, { 100, 128, 2 }, { 8192, 256, 1 },
+static const struct resident { uint32_t k, wg, lists; bool tile; } residents[] = {
+  { 1, 64, 2, true }, { 5, 64, 3, true }, { 32, 64, 1, true }, { 33, 64, 2, true }, { 256, 64, 3, true }, { 2048, 64, 2, true },
+  { 2048, 256, 2, true }, { 100, 128, 2, true }, { 8192, 256, 1, true },
+  { 1, 8, 12, false }, { 7, 8, 2, false }, { 32, 8, 1, false }, { 33, 8, 5, false }, { 255, 8, 2, false }, { 257, 16, 3, false },
+  { 2048, 8, 3, false }, { 2050, 64, 1, false }, { 20000, 8, 1, false },
 };
 enum { N_RESIDENTS = sizeof residents / sizeof *residents };
 
@@ -698,15 +701,17 @@ START_TEST(hits_keep_their_slots) {
   size_t words = (size_t)lists * kstr;
   uint32_t *list = canary_words(words * 4), *olist = canary_words(words * 4), *oslot = canary_words(words * 4);
   uint32_t *stat = test_memory(lists, 8);
-  for (uint32_t round = 0; round < 7; round++) {
-    static const uint32_t of_k[] = { 50, 100, 100, 0, 100, 100, 100 }, keep[] = { 0, 100, 70, 0, 50, 100, 0 };   /* in 100 */
+  for (uint32_t round = 0; round < 10; round++) {
+    static const uint32_t of_k[] = { 50, 100, 100, 0, 100, 100, 100, 60, 70, 100 };   /* in 100 */
+    static const uint32_t keep[] = { 0, 100, 70, 0, 50, 100, 0, 40, 50, 60 };
     uint32_t count = of_k[round] * k / 100, step[STEP_WORDS] = { [STEP_CNT] = count, [STEP_OLD] = old };
     uint32_t *slot = test_memory(words * HARNESS_DEVICES, 4), *miss = test_memory(words * HARNESS_DEVICES, 8);
     uint32_t *n_miss = test_memory((size_t)lists * HARNESS_DEVICES, 4), *new_stat = test_memory((size_t)lists * HARNESS_DEVICES, 8);
     for (size_t h = 0; h < lists; h++) next_list(list + h * kstr, count, n, olist + h * kstr, old, keep[round]);
     struct residency_params p = { .k = k, .kstr = kstr };
     harness_case("k %u round %u", k, round);
-    HARNESS_RUN(KERNEL_RESIDENCY, SPEC(residents[_i].wg, ceil_div(k, 32)), GROUPS(lists, 1, 1), &p, IN(list, words * 4),
+    enum kernel_id id = residents[_i].tile ? KERNEL_RESIDENCY_TILE : KERNEL_RESIDENCY;
+    HARNESS_RUN(id, SPEC(residents[_i].wg, ceil_div(k, 32)), GROUPS(lists, 1, 1), &p, IN(list, words * 4),
                 IN(olist, words * 4), IN(oslot, words * 4), BITS(slot, words * 4), BITS(miss, words * 8), BITS(n_miss, lists * 4),
                 UPDATE(stat, new_stat, lists * 8), IN(step, STEP_BYTES));
     for (size_t h = 0; h < lists; h++) {

@@ -91,8 +91,9 @@ static void get_kernels(struct sim *s) {
   if (c->tile) s->run.stat = kernel(s, tile, SPEC(64, s->heads, s->rw, min_u32(s->rw, 2), 0, WG));
   else s->run.stat = kernel(s, i8 ? KERNEL_SCORE_STAT_I8 : KERNEL_SCORE_STAT_F16, SPEC(WG, s->heads, s->rw, s->tn));
   s->run.keys = kernel(s, KERNEL_SEL_KEYS, SPEC(WG, s->heads, s->tn, c->group == MAX, !c->one, c->tile));
-  s->run.residency = kernel(s, KERNEL_RESIDENCY, SPEC(64, ceil_div(c->k, 32)));
-  s->run.gather = kernel(s, KERNEL_GATHER, SPEC(64, c->d / 4, 2));
+  if (c->tile) s->run.residency = kernel(s, KERNEL_RESIDENCY_TILE, SPEC(64, ceil_div(c->k, 32)));
+  else s->run.residency = kernel(s, KERNEL_RESIDENCY, SPEC(8, ceil_div(c->k, 32)));
+  s->run.gather = kernel(s, KERNEL_GATHER, SPEC(c->tile ? 64 : 8, c->d / 4, c->tile ? 2 : 1));
   s->run.all = kernel(s, KERNEL_SEL_ALL, SPEC(64));
   s->run.one = kernel(s, KERNEL_SEL_ONE, SPEC(WG, 2, c->tile));
   s->run.emit = kernel(s, KERNEL_SEL_EMIT, SPEC(WG, 4, c->tile));

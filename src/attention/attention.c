@@ -21,7 +21,7 @@ struct lrqk_cache_options lrqk_cache_defaults(void) {
                                       .mean_key = LRQK_MEAN_KEY_SLOW, .horizon = 1024, .tol = -1, .lambda_q = 1, .lambda_k = 1, .lambda = 1 };
 }
 
-/* Residency has one workgroup per list, whose lanes own 32 tokens each. */
+/* residency_tile has one workgroup per list, whose lanes own 32 tokens each. */
 static uint32_t most_active(const struct device *dev) {
   uint32_t lanes = dev->caps.info.max_workgroup;
   return 32 * (lanes < 1024 ? lanes : 1024);

@@ -6,17 +6,18 @@
 #include "base/num.h"
 
 enum {
-  LANES_GPU = 256,                      /* of residency: 8 entries each of a list of 2048 */
+  LANES_GPU = 256,                      /* of residency_tile: 8 entries each of a list of 2048 */
   GATHERS_CPU = 4, GATHERS_GPU = 16     /* workgroups of a list: CPU drivers have few cores, GPUs wait */
 };
 
 enum lrqk_status active_shape_init(struct active_shape *s, struct device *dev, struct view step, struct pool *scratch, uint32_t hk, uint32_t d,
                                    uint32_t lists, uint32_t w, uint32_t k) {
-  uint32_t words = ceil_div(k, 32), lanes = words < 64 ? 64 : ceil_div(words, 64) * 64;
-  if (!dev->caps.cpu && lanes < LANES_GPU) lanes = min_u32(LANES_GPU, dev->caps.info.max_workgroup);
+  uint32_t words = ceil_div(k, 32), lanes = ceil_div(words, 64) * 64;
+  if (lanes < LANES_GPU) lanes = min_u32(LANES_GPU, dev->caps.info.max_workgroup);
   *s = (struct active_shape){ .dev = dev, .step = step, .hk = hk, .d4 = d / 4, .lists = lists, .share = lists / hk, .w = w, .k = k, .slots = w + k,
                               .stride = words * 32 };
-  TRY(kernel_get(&s->residency, dev, KERNEL_RESIDENCY, SPEC(lanes, words)));
+  if (dev->caps.cpu) TRY(kernel_get(&s->residency, dev, KERNEL_RESIDENCY, SPEC(8, words)));
+  else TRY(kernel_get(&s->residency, dev, KERNEL_RESIDENCY_TILE, SPEC(lanes, words)));
   uint32_t row_lanes = dev->caps.cpu ? 1 : min_u32(s->d4 & (0 - s->d4), 64);   /* a power of two that divides d4 */
   s->gathers = dev->caps.cpu ? GATHERS_CPU : min_u32(ceil_div(k * s->d4, 64), GATHERS_GPU);
   TRY(kernel_get(&s->gather, dev, KERNEL_GATHER, SPEC(dev->caps.cpu ? 8 : 64, s->d4, row_lanes)));

@@ -536,6 +536,8 @@ static double cost_residency(const struct call *c) {
   return 0;
 }
 
+static double cost_residency_tile(const struct call *c) { return cost_residency(c); }
+
 /* All chosen rows, as if none was there: profile.c puts the misses in their place. */
 static double cost_gather(const struct call *c) {
   uint64_t lists = c->groups[1], rows = lists * step_word(c, STEP_CNT), *b = c->b;

@@ -77,7 +77,8 @@ static const char *const kernel_stage[N_KERNELS] = {
   [KERNEL_SCORE_TILE_I8_SLOW] = "attention.select", [KERNEL_SCORE_TILE_F16_SLOW] = "attention.select",
   [KERNEL_MEAN_COEF] = "attention.select", [KERNEL_MEAN_SCORE] = "attention.select", [KERNEL_SEL_KEYS] = "attention.select",
   [KERNEL_SEL_COUNT] = "attention.select", [KERNEL_SEL_EMIT] = "attention.select", [KERNEL_SEL_ONE] = "attention.select",
-  [KERNEL_SEL_ALL] = "attention.select", [KERNEL_RESIDENCY] = "attention.gather", [KERNEL_GATHER] = "attention.gather",
+  [KERNEL_SEL_ALL] = "attention.select", [KERNEL_RESIDENCY] = "attention.gather", [KERNEL_RESIDENCY_TILE] = "attention.gather",
+  [KERNEL_GATHER] = "attention.gather",
   [KERNEL_TAIL_MIX] = "attention.tail", [KERNEL_TAIL_MIX_SPLIT] = "attention.tail",
 };
 
@@ -119,7 +120,7 @@ static void on_command(void *ud, const struct command *c) {
   memcpy(it->e.grid, c->groups, sizeof it->e.grid);
   it->e.workgroup = c->kernel->spec[0];
   bool of_layer = d->at_layer >= 0 && (uint32_t)d->at_layer < p->n_layers;
-  if (c->kernel->id == KERNEL_RESIDENCY && of_layer) p->misses[d->at_layer].stat = c->views[6];
+  if ((c->kernel->id == KERNEL_RESIDENCY || c->kernel->id == KERNEL_RESIDENCY_TILE) && of_layer) p->misses[d->at_layer].stat = c->views[6];
   if (c->kernel->id == KERNEL_GATHER && of_layer) it->miss_bytes = (uint64_t)c->kernel->spec[1] * 16;
 }
 

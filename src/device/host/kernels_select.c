@@ -403,6 +403,11 @@ void host_residency(const struct host_call *c) {
   }
 }
 
+void host_residency_tile(const struct host_call *c) {
+  _Static_assert(sizeof(struct residency_tile_params) == sizeof(struct residency_params), "the forms have the same parameters");
+  host_residency(c);
+}
+
 void host_gather(const struct host_call *c) {
   const struct gather_params *p = c->params;
   size_t row = (size_t)c->spec[1] * 16;
