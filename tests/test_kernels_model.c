@@ -473,7 +473,8 @@ static void decode_page(const struct decode *c, const struct decode_in *in, stru
 
   struct attn_dqk_params p1 = { .n_at = STEP_ROWS, .n0 = n0, .nmax = c->page, .kstr = in->kstr, .hstr = in->hstr, .share = c->share,
                                 .sstr = in->sstr, .s0 = n0, .scale = (float)(1 / sqrt(c->d)), .cap = x.cap, .window = x.window, .ring = c->rows };
-  HARNESS_RUN(KERNEL_ATTN_DQK, SPEC(8, c->g, 4, c->d / 8, x.cap > 0, x.window > 0), GROUPS(ceil_div(c->page, 32), c->lists, 1), &p1,
+  uint32_t tn = c->g <= 4 ? 8 : 4;
+  HARNESS_RUN(KERNEL_ATTN_DQK, SPEC(8, c->g, tn, c->d / 8, x.cap > 0, x.window > 0), GROUPS(ceil_div(c->page, 8 * tn), c->lists, 1), &p1,
               IN(in->q, (uint64_t)heads * c->d * 4), IN(in->kv + skip, kv_bytes), INOUT(ARG_NMSE, s, s_bytes, EXACT_MATHS, s2),
               IN(step, sizeof step));
   memcpy(s, s2, s_bytes);
