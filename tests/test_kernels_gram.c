@@ -259,8 +259,11 @@ static void rotated(const struct maps *m, uint32_t t, uint32_t head, double *out
 
 enum { RING = 3, SLOTS = 5 };
 
-/* What n tokens leave behind on one device, one by one: q, qh and ab of the last, all the rest of all. */
-struct taken { char *px; uint16_t *host, *act; float *q, *keep, *sum, *qh, *ab; };
+/* Of 64 tokens, up to the end of the page. */
+static uint32_t blocks_of(const struct plane *s) { return ceil_div(s->page0 + s->page, 64); }
+
+/* What n tokens leave behind on one device, one by one: q, qh, ab and coef of the last, all the rest of all.  alone: coef by mean_coef. */
+struct taken { char *px; uint16_t *host, *act; float *q, *keep, *sum, *qh, *ab, *coef, *alone; };
 
 static struct taken take_tokens(size_t device, const struct maps *m, uint32_t share, bool maps) {
   const struct plane *s = m->s;
@@ -272,20 +275,24 @@ static struct taken take_tokens(size_t device, const struct maps *m, uint32_t sh
   struct view host = bench_put(&b, canary_words(s->page * row), s->page * row), sum = bench_put(&b, test_memory(row, 1), row);
   struct view px = bench_put(&b, canary_words(m->plane_bytes), m->plane_bytes);
   struct view qh = bench_put(&b, canary_words(hq * m->values * 4), hq * m->values * 4), ab = bench_put(&b, NULL, hq * s->d * 4);
+  uint32_t blocks = blocks_of(s), cubics = blocks - blocks / 4;
+  struct view coef = bench_put(&b, canary_words(hq * blocks * 16), hq * blocks * 16), alone = bench_put(&b, NULL, hq * blocks * 16);
   const struct kernel *k = bench_kernel(&b, token_id(s), SPEC(device % 2 ? 8 : 64, s->neox, s->d, s->rank, maps));
   for (uint32_t t = 0; t < tokens_of(s); t++) {
     struct token_map_params p = { .hk = s->hk, .g = s->g, .rot = s->rot, .share = share, .slots = SLOTS, .page = s->page, .page0 = s->page0,
-                                  .rw = m->rw, .keep0 = t, .scale = 0.125f };
+                                  .rw = m->rw, .keep0 = t, .blocks = blocks, .cubics = cubics, .from = s->d / 16, .scale = 0.125f };
     const uint32_t words[STEP_WORDS] = { [STEP_POS] = s->page0 + t, [STEP_RING] = t % RING };
     ck_assert_int_eq(device_write(b.dev, step, words, sizeof words), LRQK_OK);
     ck_assert_int_eq(device_write(b.dev, cs, angles(m, s->page0 + t), cs.size), LRQK_OK);
     ck_assert_int_eq(device_write(b.dev, qkv, m->qkv + t * width / 4, width), LRQK_OK);
     for (p.again = 0; p.again <= t % 2; p.again++)       /* some twice: nothing is summed twice */
-      DISPATCH(b.dev, k, s->hk * (s->g + 1), 1, 1, &p, qkv, cs, step, map, turn, q, keep, act, host, sum, px, qh, ab);
+      DISPATCH(b.dev, k, s->hk * (s->g + 1), 1, 1, &p, qkv, cs, step, map, turn, q, keep, act, host, sum, px, qh, ab, turn, coef);
     ck_assert_int_eq(device_submit(b.dev, NULL), LRQK_OK);
   }
+  struct mean_coef_params c = { .d4 = s->d / 4, .blocks = blocks, .from = s->d / 16 };
+  DISPATCH(b.dev, bench_kernel(&b, KERNEL_MEAN_COEF, SPEC(8, s->g, 1)), ceil_div(cubics, 8), s->hk, 1, &c, ab, turn, alone);
   struct taken out = { bench_take(&b, px), bench_take(&b, host), bench_take(&b, act), bench_take(&b, q), bench_take(&b, keep), bench_take(&b, sum),
-                       bench_take(&b, qh), bench_take(&b, ab) };
+                       bench_take(&b, qh), bench_take(&b, ab), bench_take(&b, coef), bench_take(&b, alone) };
   bench_clear(&b);
   return out;
 }
@@ -370,11 +377,13 @@ static void check_rows(const struct maps *m, const struct taken *a, uint32_t sha
   ck_assert_msg(!memcmp(a->keep, m->qkv, tokens_of(s) * width * 4), "%s: what is kept", device);
 }
 
-/* q, P'q and (A, B) of the last token. */
+/* q, P'q, (A, B) and cubics of the last token. */
 static void check_queries(const struct maps *m, const struct taken *a, bool maps, const char *device) {
   const struct plane *s = m->s;
   size_t hq = (size_t)s->hk * s->g;
   double *q = test_memory(hq * s->d, sizeof *q), *qh = test_memory(hq * m->values, sizeof *qh), *ab = test_memory(hq * s->d, sizeof *ab);
+  uint32_t blocks = blocks_of(s);
+  double *cubics = test_memory(hq * blocks * 4, sizeof *cubics);
   for (uint32_t head = 0; head < hq; head++) {
     const float *mu = m->map + (size_t)2 * s->hk * s->rank * s->d + (size_t)(head / s->g) * s->d;
     rotated(m, tokens_of(s) - 1, head, q + head * s->d);
@@ -391,10 +400,19 @@ static void check_queries(const struct maps *m, const struct taken *a, bool maps
   nmse_check(a->q, q, hq * s->d, 1e-12, device);
   if (!maps) {
     ck_assert_msg(!memcmp(a->qh, canary_words(hq * m->values * 4), hq * m->values * 4), "%s: queries are mapped without maps", device);
+    ck_assert_msg(!memcmp(a->coef, canary_words(hq * blocks * 16), hq * blocks * 16), "%s: cubics without maps", device);
     return;
   }
   nmse_check(a->qh, qh, hq * m->values, 1e-11, device);
   nmse_check(a->ab, ab, hq * s->d, 1e-11, device);
+  for (size_t i = 0; i < hq * blocks * 4; i++) {
+    bool made = i / 4 % blocks < blocks - blocks / 4;
+    cubics[i] = made ? a->alone[i] : 0;
+    if (made) continue;
+    ck_assert_uint_eq(((const uint32_t *)a->coef)[i], CANARY);
+    a->coef[i] = 0;
+  }
+  nmse_check(a->coef, cubics, hq * blocks * 4, 1e-11, device);
   for (uint32_t head = 0; head < hq; head++)
     for (uint32_t j = s->rank; j < m->values; j++) ck_assert(a->qh[head * m->values + j] == 0);
 }

@@ -128,6 +128,7 @@ enum lrqk_status gram_shape_init(struct gram_shape *s, struct attn_core *c, cons
   TRY(pool_alloc(&s->ab, &s->pool, heads * c->d * 4));
   TRY(ranges_alloc(&s->coefs, s->ranges, &s->pool, heads * blocks * (on ? ceil_div(s->fast, 2) + 1 : 1) * 16, 0));
   if (on) TRY(ranges_alloc(&s->mean, s->ranges, &s->pool, heads * RANGE_UNIT * 4, 0));
+  s->joint = c->dev->caps.cpu && o->mean_key == LRQK_MEAN_KEY_SLOW && s->ranges->n == 1;   /* a GPU has more lanes for them in a kernel of their own */
   s->workers = parallel_workers(c->hk);
   s->work = mem_alloc(work_size(s), sizeof *s->work);
   s->status = mem_alloc(c->hk, sizeof *s->status);
@@ -352,8 +353,9 @@ void gram_token(const struct gram *g, const struct gram_shape *s, const struct p
   struct token_map_params m = { .hk = c->hk, .g = c->g, .rot = c->hp->rope_dims, .share = a->lists / c->hk, .slots = a->slots,
                                 .page = proxy_page_tokens(c, page), .page0 = page * c->page, .turn0 = range * s->ranges->span, .rw = s->rw, .keep0 = a->i, .again = a->again,
                                 .scale = c->hp->attn_scale };
+  if (s->joint && a->mapped) m.blocks = blocks_of(s, range), m.cubics = ceil_div(a->scored, BLOCK), m.from = s->fast / 2;
   DISPATCH(c->dev, s->token[a->mapped], c->hk * c->g + c->hk, 1, 1, &m, a->qkv, a->cs, c->step, g->map, s->turn[range], c->q, g->pending, a->active,
-           a->host, a->values, p->page[page], a->queries, s->ab);
+           a->host, a->values, p->page[page], a->queries, s->ab, s->turn[range], s->coefs[range]);
 }
 
 /* ... of the first n tokens of a range. */
@@ -368,6 +370,6 @@ static void mean_range(const struct gram_shape *s, uint32_t range, uint32_t n, u
 }
 
 const struct view *gram_mean(const struct gram_shape *s, uint32_t n, uint32_t lists) {
-  for (uint32_t i = 0; i * s->ranges->span < n; i++) mean_range(s, i, min_u32(n - i * s->ranges->span, s->ranges->span), lists);
+  for (uint32_t i = 0; !s->joint && i * s->ranges->span < n; i++) mean_range(s, i, min_u32(n - i * s->ranges->span, s->ranges->span), lists);
   return s->opt->mean_key == LRQK_MEAN_KEY_ON ? s->mean : s->coefs;
 }

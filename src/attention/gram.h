@@ -18,6 +18,7 @@ struct gram_shape {
   uint32_t fast;                  /* pairs that turn too much within a block of 64 tokens for a cubic */
   struct gram_products products;
   const struct kernel *token[2], *coef, *score;   /* token[1]: with maps */
+  bool joint;                     /* token makes the cubics */
   const struct ranges *ranges;    /* of what follows, a view for each: */
   struct view *turn;              /* tables of shaders/turn.h */
   struct view *coefs, *mean;      /* [Hq][blocks of 64 tokens][ceil(fast/2) + 1] float4, slow: [1]; on: [Hq][64*blocks] float */
@@ -61,8 +62,9 @@ void gram_solve(const struct gram *g, struct gram_shape *s, uint32_t l);
 void gram_build(const struct gram *g, const struct gram_shape *s, const struct proxy *p, const struct kv_rows *rows, uint32_t l);
 /* The token t of a decode step, whose heads are in qkv and whose angles are in cs: RoPE, to core->q; its row into the rings of
  * `lists` lists in active [lists][slots][2d] and into `host`, the page of t; its value row into the sum `values`; itself as pending
- * token i.  mapped: also its proxy and those of its queries, with what their mean scores need.  again: its value is summed already. */
-struct gram_token { struct view qkv, cs, active, host, values, queries; uint32_t t, lists, slots, i; bool mapped, again; };
+ * token i.  mapped: also its proxy and those of its queries, with what
+ * their mean scores need for `scored` tokens.  again: its value is summed already. */
+struct gram_token { struct view qkv, cs, active, host, values, queries; uint32_t t, lists, slots, i, scored; bool mapped, again; };
 void gram_token(const struct gram *g, const struct gram_shape *s, const struct proxy *p, const struct gram_token *a);
 /* What score_stat adds for the mean key at the first n tokens, for `lists` lists, after gram_token: cubics [Hq][blocks] float4,
  * or with --mean-key on scores [Hq][64*blocks], in a view for each range. */

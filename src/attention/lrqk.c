@@ -343,7 +343,8 @@ static void append(struct lrqk *f, const struct lrqk_layer *ly, bool proxied) {
 /* RoPE and all that, where proxies are made by maps; `mapped`: there are some.  again: the second time for this token. */
 static void append_mapped(const struct lrqk *f, const struct lrqk_layer *ly, struct view qkv, struct view cs, bool mapped, bool again) {
   struct gram_token t = { qkv, cs, ly->active.rows, kv_page(&ly->rows, f->base.t / f->base.core.page), ly->values, f->selector.queries,
-                          f->base.t, f->actives.lists, f->actives.slots, ly->pending - f->keep, mapped, again };
+                          f->base.t, f->actives.lists, f->actives.slots, ly->pending - f->keep, selector_scored(&f->selector, f->candidates),
+                          mapped, again };
   gram_token(&ly->gram, &f->grams, &ly->proxy, &t);
 }
 

@@ -394,8 +394,10 @@ static double cost_token_map(const struct call *c) {
   b[10] = maps ? proxy_bytes(c->id, hk, p->rw) : 0;
   b[11] = maps ? hq * proxy_values(c->id, p->rw) * 4 : 0;
   b[12] = maps ? hq * row : 0;
+  b[13] = p->cubics * row;
+  b[14] = hq * p->cubics * 16;
   size_is(c, hk, d, r);
-  return (maps ? 2 * D(hk + hq) * D(r) * D(d) : 0) + 6 * D(hk + hq) * D(d);
+  return (maps ? 2 * D(hk + hq) * D(r) * D(d) : 0) + 6 * D(hk + hq) * D(d) + D(hq) * p->cubics * D(d) * 4;
 }
 
 static double cost_map_rows(const struct call *c) {

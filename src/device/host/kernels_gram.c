@@ -120,6 +120,21 @@ void host_map_proxy(const struct host_call *c) {
 
 /* ---- the new token of a decode step */
 
+/* The mean key's scores near the middle of block b, from the (A, B) of a head: 1, u, u^2, u^3 for the pairs from the given one on. */
+static void mean_cubic(const float *ab, const float *table, uint32_t d, uint32_t b, uint32_t from, float *out) {
+  const float *cs = table + (size_t)(33 + b) * d, *theta = table + (size_t)32 * d;
+  double cubic[4] = { 0 };
+  for (uint32_t i = from; i < d / 2; i++) {
+    double x = ab[i * 2], y = ab[i * 2 + 1], even = x * cs[i * 2] + y * cs[i * 2 + 1], odd = y * cs[i * 2] - x * cs[i * 2 + 1];
+    double th = theta[i * 2];
+    cubic[0] += even;
+    cubic[1] += odd * th;
+    cubic[2] -= even * th * th / 2;
+    cubic[3] -= odd * th * th * th / 6;
+  }
+  for (int i = 0; i < 4; i++) out[i] = (float)cubic[i];
+}
+
 /* P'q and (A, B) of a query head. */
 static void map_query(const struct map *m, uint32_t head, uint32_t g, float scale, const float *q, float *qh, float *ab) {
   const float *mu = m->map + (size_t)2 * m->hk * m->r * m->d + (size_t)(head / g) * m->d;
@@ -156,7 +171,10 @@ void host_token_map(const struct host_call *c) {
   memcpy((float *)c->buf[6] + (size_t)(p->keep0 + step[STEP_KEEP]) * heads * d, qkv, (size_t)heads * d * 4);
   for (uint32_t head = 0; head < nq; head++) {
     rotate_head(&m, q + (size_t)head * d, qkv + (size_t)head * d, c->buf[1]);
-    if (maps) map_query(&m, head, p->g, p->scale, q + (size_t)head * d, c->buf[11], c->buf[12]);
+    if (!maps) continue;
+    map_query(&m, head, p->g, p->scale, q + (size_t)head * d, c->buf[11], c->buf[12]);
+    for (uint32_t b = 0; b < p->cubics; b++)
+      mean_cubic((const float *)c->buf[12] + (size_t)head * d, m.turn, d, b, 2 * p->from, (float *)c->buf[14] + ((size_t)head * p->blocks + b) * 4);
   }
   for (uint32_t h = 0; h < p->hk; h++) {
     uint16_t *row = (uint16_t *)c->buf[8] + ((size_t)t * p->hk + h) * 2 * d;
@@ -211,26 +229,17 @@ void host_map_pack(const struct host_call *c) {
 void host_mean_coef(const struct host_call *c) {
   const struct mean_coef_params *p = c->params;
   uint32_t d = p->d4 * 4, str = 4 * p->fast2 + 4;
-  const float *table = c->buf[1], *theta = table + (size_t)32 * d;
+  const float *table = c->buf[1];
   for (uint32_t head = 0; head < c->groups[1] * c->spec[1]; head++)
     for (uint32_t b = 0; b < min_u32(p->blocks, c->groups[0] * c->spec[0] * c->spec[2]); b++) {
       const float *ab = (const float *)c->buf[0] + (size_t)head * d, *cs = table + (size_t)(33 + b) * d;
       float *out = (float *)c->buf[2] + ((size_t)head * p->blocks + b) * str;
-      double cubic[4] = { 0 };
-      for (uint32_t i = 0; i < d / 2; i++) {
-        double x = ab[i * 2], y = ab[i * 2 + 1], even = x * cs[i * 2] + y * cs[i * 2 + 1], odd = y * cs[i * 2] - x * cs[i * 2 + 1];
-        double th = theta[i * 2];
-        if (i < 2 * p->fast2) {
-          out[i * 2] = (float)even;
-          out[i * 2 + 1] = (float)odd;
-        } else if (i >= 2 * p->from) {
-          cubic[0] += even;
-          cubic[1] += odd * th;
-          cubic[2] -= even * th * th / 2;
-          cubic[3] -= odd * th * th * th / 6;
-        }
+      for (uint32_t i = 0; i < 2 * p->fast2; i++) {
+        double x = ab[i * 2], y = ab[i * 2 + 1];
+        out[i * 2] = (float)(x * cs[i * 2] + y * cs[i * 2 + 1]);
+        out[i * 2 + 1] = (float)(y * cs[i * 2] - x * cs[i * 2 + 1]);
       }
-      for (int i = 0; i < 4; i++) out[4 * p->fast2 + i] = (float)cubic[i];
+      mean_cubic(ab, table, d, b, 2 * p->from, out + 4 * p->fast2);
     }
 }
 
