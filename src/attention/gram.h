@@ -62,8 +62,8 @@ void gram_solve(const struct gram *g, struct gram_shape *s, uint32_t l);
 void gram_build(const struct gram *g, const struct gram_shape *s, const struct proxy *p, const struct kv_rows *rows, uint32_t l);
 /* The token t of a decode step, whose heads are in qkv and whose angles are in cs: RoPE, to core->q; its row into the rings of
  * `lists` lists in active [lists][slots][2d] and into `host`, the page of t; its value row into the sum `values`; itself as pending
- * token i.  mapped: also its proxy and those of its queries, with what their mean scores need for `scored` tokens.
- * again: its value is summed already. */
+ * token i + step[STEP_KEEP].  mapped: also its proxy and those of its queries, with what their mean scores need for `scored`
+ * tokens.  again: its value is summed already. */
 struct gram_token { struct view qkv, cs, active, host, values, queries; uint32_t t, lists, slots, i, scored; bool mapped, again; };
 void gram_token(const struct gram *g, const struct gram_shape *s, const struct proxy *p, const struct gram_token *a);
 /* What score_stat adds for the mean key at the first n tokens, for `lists` lists, after gram_token: cubics [Hq][blocks] float4,
