@@ -119,6 +119,7 @@ void device_close(struct device *d) {
   struct device_priv *p = d->priv;
   if (p->recorded) device_submit(d, NULL);
   device_wait(d, 0);
+  if (!d->counting) log_debug(&d->log, "%" PRIu64 " of %" PRIu64 " submits were sent again", p->replay.sent, p->ticket);
   buffer_destroy(&p->staging);
   if (p->n_buffers) fail(&d->log, LRQK_RUNTIME, "device_close: %" PRIu32 " buffers are still there", p->n_buffers);
   for (size_t i = 0; i < p->n_kernels; i++) {
