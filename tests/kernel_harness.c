@@ -47,6 +47,14 @@ uint32_t test_size(uint32_t n, uint32_t most) { return test_small() && n > most 
 
 bool test_only_host(void) { return !test_uses("vulkan") && !test_uses("opencl"); }
 
+int test_devices(const char *devices[3]) {
+  int n = 0;
+  if (test_uses("vulkan")) devices[n++] = "vulkan";
+  if (test_uses("opencl")) devices[n++] = "opencl";
+  devices[n++] = "host";
+  return n;
+}
+
 bool test_texel_loads(void) {
   static int known = -1;
   struct device *d;

@@ -33,6 +33,7 @@ bool test_validates(void);
  * "vulkan", "opencl", or "host" for none (leaks of drivers are not ours, and their code is not instrumented). */
 bool test_uses(const char *backend);
 bool test_only_host(void);
+int test_devices(const char *devices[3]);         /* the drivers that tests open, then host; how many */
 /* LRQK_TEST_SMALL=1: shapes for a device that interprets kernels (oclgrind): the same kernels, forms and edges, less in between. */
 bool test_small(void);
 uint32_t test_size(uint32_t n, uint32_t most);   /* n, or where shapes are small at most `most` */

@@ -1,86 +1,30 @@
 /* test_fill.c - sessions for measuring: synthetic tokens, going back to a mark, contexts beyond the model's, few layers. */
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "attention/choice.h"
-#include "gguf_writer.h"
-#include "kernel_harness.h"
-#include "lrqk/lrqk.h"
+#include "session_rig.h"
 
 #include "suite.h"   /* last: it has a macro named fail */
 
 enum { VOCAB = 288, CTX = 1024, STEPS = 12 };
 
-static char path[64];
 static const char *devices[3];   /* what tests open: the drivers, then host */
-static lrqk_model *model;
-static lrqk_engine *engine;
 
-static int complaints;   /* of the validation layer */
-
-static void log_errors(void *ud, enum lrqk_log_level level, const char *text) {
-  (void)ud;
-  if (level <= LRQK_LOG_HINT) fprintf(stderr, "%s\n", text);
-  if (level == LRQK_LOG_ERROR && !strncmp(text, "Vulkan: ", 8)) complaints++;
-}
-
-static void silent(void *ud, enum lrqk_log_level level, const char *text) { (void)ud; (void)level; (void)text; }
-
-static void open_engine(const char *device, uint32_t layers, lrqk_log_fn log) {
+static struct rig open_engine(const char *device, uint32_t layers) {
   static const struct tiny_model shape = { .layers = 3, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB,
                                            .ctx = CTX, .seed = 7 };
-  tiny_model_save(&shape, path);
-  const struct lrqk_model_options mo = { .log = log };
-  ck_assert_int_eq(lrqk_model_open(&model, path, &mo), LRQK_OK);
-  const struct lrqk_engine_options eo = { .device = device, .validate = test_validates(), .n_layers = layers };
-  ck_assert_int_eq(lrqk_engine_open(&engine, model, &eo), LRQK_OK);
-}
-
-static void close_engine(void) {
-  lrqk_engine_close(engine);
-  lrqk_model_close(model);
-  unlink(path);
-  ck_assert_msg(complaints == 0, "%d messages of the validation layer", complaints);
-}
-
-static lrqk_session *session(const char *options, uint32_t n_ctx) {
-  struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = n_ctx, .beyond = true };
-  char text[256];
-  snprintf(text, sizeof text, "%s", options);
-  for (char *p = strtok(text, " "); p; p = strtok(NULL, " ")) {
-    char *eq = strchr(p, '=');
-    *eq = 0;
-    ck_assert_int_eq(lrqk_cache_set(&o.cache, p, eq + 1, log_errors, NULL), LRQK_OK);
-  }
-  lrqk_session *s;
-  ck_assert_int_eq(lrqk_session_open(&s, engine, &o), LRQK_OK);
-  return s;
+  return rig_open(&shape, &(struct lrqk_engine_options){ .device = device, .n_layers = layers });
 }
 
 /* Logits [STEPS][VOCAB] of STEPS tokens; the active rows are checked at the end. */
 static void decode(lrqk_session *s, float *out) {
-  for (int i = 0; i < STEPS; i++) {
-    ck_assert_int_eq(lrqk_session_decode(s, 7 * i % VOCAB), LRQK_OK);
-    memcpy(out + i * VOCAB, lrqk_session_logits(s), VOCAB * sizeof *out);
-  }
-  uint64_t differing;
-  ck_assert_int_eq(lrqk_session_verify(s, &differing), LRQK_OK);
-  ck_assert_uint_eq(differing, 0);
+  rig_decode(s, STEPS, out);
+  rig_verify(s);
   struct lrqk_choice choice;
   ck_assert_int_eq(lrqk_session_verify_choice(s, &choice), LRQK_OK);
   ck_assert_msg(!choice.wrong && choice.rounded <= choice.chosen / 50, "of %d chosen tokens %d are wrong, %d by rounding", (int)choice.chosen,
                 (int)choice.wrong, (int)choice.rounded);
-}
-
-static double nmse(const float *a, const float *b, size_t n) {
-  double err = 0, var = 0;
-  for (size_t i = 0; i < n; i++) {
-    err += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-    var += (double)b[i] * b[i];
-  }
-  return err / var;
 }
 
 static const char *const options[] = { "attention=full", "attention=offload", "active=64 lite=8", "active=40 lite=8 dense-layers=none group=none",
@@ -91,9 +35,9 @@ static const char *const options[] = { "attention=full", "attention=offload", "a
  * gives.  Fewer active ones change the result. */
 START_TEST(same_tokens_for_all) {
   static float full[STEPS * VOCAB], x[STEPS * VOCAB];
-  open_engine(devices[_i], 0, log_errors);
+  struct rig r = open_engine(devices[_i], 0);
   for (int i = 0; i < 5; i++) {
-    lrqk_session *s = session(i == 0 ? "attention=full" : i == 1 ? "attention=offload" : i == 2 ? "active=900 lite=64" :
+    lrqk_session *s = rig_session(&r, i == 0 ? "attention=full" : i == 1 ? "attention=offload" : i == 2 ? "active=900 lite=64" :
                               i == 3 ? "proxy=gram active=900 lite=64 dense-layers=none" : "active=32 lite=8", CTX);
     ck_assert_int_eq(lrqk_session_fill(s, 555, 3), LRQK_OK);
     ck_assert_int_eq(lrqk_session_fill(s, 145, 3), LRQK_OK);
@@ -105,7 +49,7 @@ START_TEST(same_tokens_for_all) {
     else ck_assert_msg(e > 1e-6, "32 active tokens of 700 and all of them: NMSE %g", e);
     lrqk_session_close(s);
   }
-  close_engine();
+  rig_close(&r);
 }
 END_TEST
 
@@ -114,9 +58,9 @@ START_TEST(rewind_repeats) {
   static float a[STEPS * VOCAB], b[STEPS * VOCAB];
   int32_t ids[30];
   for (int i = 0; i < 30; i++) ids[i] = 11 * i % VOCAB;
-  open_engine(devices[_i], 0, log_errors);
+  struct rig r = open_engine(devices[_i], 0);
   for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
-    lrqk_session *s = session(options[i], CTX);
+    lrqk_session *s = rig_session(&r, options[i], CTX);
     ck_assert_int_eq(lrqk_session_fill(s, 300, i), LRQK_OK);
     ck_assert_int_eq(lrqk_session_prefill(s, ids, 30, 0, NULL, NULL), LRQK_OK);
     ck_assert_int_eq(lrqk_session_mark(s), LRQK_OK);
@@ -139,18 +83,19 @@ START_TEST(rewind_repeats) {
     ck_assert_msg(!memcmp(a, b, sizeof a), "%s: a prefill in between changes the repetition", options[i]);
     lrqk_session_close(s);
   }
-  close_engine();
+  rig_close(&r);
 }
 END_TEST
 
 /* A context beyond the model's is refused unless asked for; one layer out of three. */
 START_TEST(beyond_and_layers) {
   static float x[STEPS * VOCAB];
-  open_engine(devices[_i], 1, silent);
+  struct rig r = open_engine(devices[_i], 1);
+  rig_quiet = true;
   struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = 3 * CTX };
   lrqk_session *s;
-  ck_assert_int_eq(lrqk_session_open(&s, engine, &o), LRQK_USAGE);
-  s = session("active=64 lite=8 dense-layers=none", 3 * CTX);
+  ck_assert_int_eq(lrqk_session_open(&s, r.engine, &o), LRQK_USAGE);
+  s = rig_session(&r, "active=64 lite=8 dense-layers=none", 3 * CTX);
   ck_assert_int_eq(lrqk_session_rewind(s), LRQK_USAGE);
   ck_assert_int_eq(lrqk_session_fill(s, 3 * CTX + 1, 1), LRQK_PROMPT);
   ck_assert_int_eq(lrqk_session_fill(s, 3 * CTX - STEPS, 1), LRQK_OK);
@@ -164,11 +109,12 @@ START_TEST(beyond_and_layers) {
   ck_assert_uint_eq(choice.chosen, 2 * 64);
   ck_assert_uint_eq(choice.tokens, 2 * (3 * CTX - 8));
   lrqk_session_close(s);
-  s = session("attention=offload", 3 * CTX);
+  s = rig_session(&r, "attention=offload", 3 * CTX);
   ck_assert_int_eq(lrqk_session_stats(s, &st), LRQK_OK);
   ck_assert_uint_eq(st.host_bytes, 3 * CTX * 2 * 32 * 4);   /* one layer's rows: two KV heads of K and V in fp16 */
   lrqk_session_close(s);
-  close_engine();
+  rig_quiet = false;
+  rig_close(&r);
 }
 END_TEST
 
@@ -197,7 +143,8 @@ START_TEST(wrong_choices_are_seen) {
   ck_assert_int_eq(device_write(dev, view_of(queries), q, sizeof q), LRQK_OK);
   ck_assert_int_eq(device_write(dev, view_of(rows), page, sizeof page), LRQK_OK);
   struct view pages[2] = { { rows, 0, PAGE * 18 }, { rows, PAGE * 18, PAGE * 18 } };
-  const struct selector s = { .core = &core, .lists = 1, .heads = 1, .share = 1, .k = K, .sinks = 2, .list_stride = K, .queries = { queries, 0, 64 } };
+  const struct selector s = { .core = &core, .lists = 1, .heads = 1, .share = 1, .k = K, .sinks = 2, .list_stride = K,
+                              .queries = { queries, 0, 64 } };
   const struct proxy p = { .page = pages };
   const struct proxy_shape shape = { .rank = 16, .int8 = true, .rw = 1, .n_pages = 2, .planes = 1 };
   const struct choice_mean mean = { LRQK_MEAN_KEY_OFF, NULL };
@@ -215,14 +162,10 @@ START_TEST(wrong_choices_are_seen) {
 END_TEST
 
 int main(void) {
-  snprintf(path, sizeof path, "test_fill_%d.gguf", (int)getpid());
   Suite *suite = suite_create("fill");
   TCase *t = tcase_create("fill");
   tcase_set_timeout(t, 0);
-  int n = 0;
-  if (test_uses("vulkan")) devices[n++] = "vulkan";
-  if (test_uses("opencl")) devices[n++] = "opencl";
-  devices[n++] = "host";
+  int n = test_devices(devices);
   tcase_add_loop_test(t, same_tokens_for_all, 0, n);
   tcase_add_loop_test(t, rewind_repeats, 0, n);
   tcase_add_loop_test(t, beyond_and_layers, 0, n);

@@ -3,27 +3,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "engine.h"
-#include "gguf_writer.h"
-#include "kernel_harness.h"
-#include "lrqk/lrqk.h"
+#include "session_rig.h"
 
 #include "suite.h"   /* last: it has a macro named fail */
 
 enum { VOCAB = 288, CTX = 512, PROMPT = 150, STEPS = 24, BUFFERS = 5, WORDS = 4096, ROUNDS = 400 };
 
-static const char *devices[4];   /* what tests open: the drivers, opencl as if host and device had separate memory, host */
+static const char *devices[4];   /* what tests open: the drivers, host, opencl as if host and device had separate memory */
 static bool separate[4];
-static char path[64];
-static int complaints;           /* of the validation layer */
-
-static void log_errors(void *ud, enum lrqk_log_level level, const char *text) {
-  (void)ud;
-  if (level <= LRQK_LOG_HINT) fprintf(stderr, "%s\n", text);
-  if (level == LRQK_LOG_ERROR && !strncmp(text, "Vulkan: ", 8)) complaints++;
-}
 
 static uint32_t below(uint64_t *state, uint32_t n) { return (uint32_t)(writer_random(state) % n); }
 
@@ -54,10 +42,10 @@ static void compare(struct world *w) {
 
 START_TEST(order_is_kept) {
   struct world w = { .random = 5 };
-  const struct log log = { log_errors, NULL };
+  const struct log log = { rig_log, NULL };
+  const struct device_options opt = { .select = devices[_i], .validate = test_validates(), .separate = separate[_i] };
   int aside = 0;
-  complaints = 0;
-  ck_assert_int_eq(device_open(&w.dev, &log, &(struct device_options){ .select = devices[_i], .validate = test_validates(), .separate = separate[_i] }), LRQK_OK);
+  ck_assert_int_eq(device_open(&w.dev, &log, &opt), LRQK_OK);
   w.dev->caps.info.queues = 2;
   for (int i = 0; i < BUFFERS; i++) {
     ck_assert_int_eq(buffer_create(&w.buf[i], w.dev, i < 2 ? PLACE_HOST : PLACE_DEVICE, WORDS * 4, "test"), LRQK_OK);
@@ -78,14 +66,15 @@ START_TEST(order_is_kept) {
     free(w.shadow[i]);
   }
   device_close(w.dev);
-  ck_assert_int_eq(complaints, 0);
+  rig_check();
 }
 END_TEST
 
 /* ---- sessions */
 
 static const struct { const char *options; bool waits; } policies[] = {   /* waits: nothing can be hidden */
-  { "attention=full", true }, { "attention=offload", false }, { "active=24 lite=8", false }, { "active=24 lite=8 proxy=pairs dense-layers=none", false },
+  { "attention=full", true }, { "attention=offload", false }, { "active=24 lite=8", false },
+  { "active=24 lite=8 proxy=pairs dense-layers=none", false },
   { "active=24 lite=8 proxy=paper group=none", true }, { "active=400 lite=8 refresh=16", false },
 };
 
@@ -103,29 +92,15 @@ static void ignore_command(void *ud, const struct command *c) {
 
 static const struct device_watch counters = { ignore_command, count_submits, NULL };
 
-static struct lrqk_cache_stats run(lrqk_engine *engine, const char *options, bool overlap, float *logits) {
-  struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = CTX };
+static struct lrqk_cache_stats run(const struct rig *r, const char *options, bool overlap, float *logits) {
   char text[256];
-  int32_t ids[PROMPT];
   snprintf(text, sizeof text, "%s overlap=%s", options, overlap ? "on" : "off");
-  for (char *p = strtok(text, " "); p; p = strtok(NULL, " ")) {
-    char *eq = strchr(p, '=');
-    *eq = 0;
-    ck_assert_int_eq(lrqk_cache_set(&o.cache, p, eq + 1, log_errors, NULL), LRQK_OK);
-  }
-  lrqk_session *s;
+  lrqk_session *s = rig_session(r, text, CTX);
   struct lrqk_cache_stats stats;
-  uint64_t differing;
-  ck_assert_int_eq(lrqk_session_open(&s, engine, &o), LRQK_OK);
-  for (int i = 0; i < PROMPT; i++) ids[i] = i * i % VOCAB;
-  ck_assert_int_eq(lrqk_session_prefill(s, ids, PROMPT, 0, NULL, NULL), LRQK_OK);
+  rig_prompt(s, PROMPT);
   submits = 0;
-  for (int i = 0; i < STEPS; i++) {
-    ck_assert_int_eq(lrqk_session_decode(s, 7 * i % VOCAB), LRQK_OK);
-    memcpy(logits + (size_t)i * VOCAB, lrqk_session_logits(s), VOCAB * sizeof *logits);
-  }
-  ck_assert_int_eq(lrqk_session_verify(s, &differing), LRQK_OK);
-  ck_assert_uint_eq(differing, 0);
+  rig_decode(s, STEPS, logits);
+  rig_verify(s);
   ck_assert_int_eq(lrqk_session_stats(s, &stats), LRQK_OK);
   lrqk_session_close(s);
   return stats;
@@ -135,21 +110,17 @@ START_TEST(results_are_the_same) {
   static float on[STEPS * VOCAB], off[STEPS * VOCAB];
   static const struct tiny_model shape = { .layers = 4, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB, .ctx = CTX,
                                            .seed = 7 };
-  lrqk_model *model;
-  lrqk_engine *engine;
   if (separate[_i]) return;   /* an engine is opened without such options */
-  complaints = 0;
-  tiny_model_save(&shape, path);
-  ck_assert_int_eq(lrqk_model_open(&model, path, &(struct lrqk_model_options){ .log = log_errors }), LRQK_OK);
-  ck_assert_int_eq(lrqk_engine_open(&engine, model, &(struct lrqk_engine_options){ .device = devices[_i], .validate = test_validates() }), LRQK_OK);
+  struct rig r = rig_open(&shape, &(struct lrqk_engine_options){ .device = devices[_i] });
+  lrqk_engine *engine = r.engine;
   ck_assert_uint_eq(engine->dev->caps.info.queues, engine->dev->caps.cpu ? 1 : 2);
   for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
     engine->dev->caps.info.queues = 1;
-    struct lrqk_cache_stats one = run(engine, policies[i].options, true, off);
+    struct lrqk_cache_stats one = run(&r, policies[i].options, true, off);
     engine->dev->caps.info.queues = 2;
-    struct lrqk_cache_stats without = run(engine, policies[i].options, false, on);
+    struct lrqk_cache_stats without = run(&r, policies[i].options, false, on);
     ck_assert_msg(!memcmp(on, off, sizeof on), "%s: --overlap off", policies[i].options);
-    struct lrqk_cache_stats with = run(engine, policies[i].options, true, on);
+    struct lrqk_cache_stats with = run(&r, policies[i].options, true, on);
     ck_assert_msg(!memcmp(on, off, sizeof on), "%s: with a second queue", policies[i].options);
     ck_assert_uint_eq(one.hidden_bytes, 0);
     ck_assert_uint_eq(without.hidden_bytes, 0);
@@ -158,10 +129,7 @@ START_TEST(results_are_the_same) {
     bool hides = engine->dev->ops->aside && !policies[i].waits;
     ck_assert_msg((with.hidden_bytes > 0) == hides, "%s: %d bytes hidden", policies[i].options, (int)with.hidden_bytes);
   }
-  lrqk_engine_close(engine);
-  lrqk_model_close(model);
-  unlink(path);
-  ck_assert_int_eq(complaints, 0);
+  rig_close(&r);
 }
 END_TEST
 
@@ -172,20 +140,16 @@ START_TEST(a_gpu_gets_a_step_in_parts) {
   static const struct tiny_model shape = { .layers = 6, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB, .ctx = CTX,
                                            .seed = 8 };
   static double want[STEPS * VOCAB];
-  lrqk_model *model;
-  lrqk_engine *engine;
   if (separate[_i]) return;
-  complaints = 0;
-  tiny_model_save(&shape, path);
-  ck_assert_int_eq(lrqk_model_open(&model, path, &(struct lrqk_model_options){ .log = log_errors }), LRQK_OK);
-  ck_assert_int_eq(lrqk_engine_open(&engine, model, &(struct lrqk_engine_options){ .device = devices[_i], .validate = test_validates() }), LRQK_OK);
+  struct rig r = rig_open(&shape, &(struct lrqk_engine_options){ .device = devices[_i] });
+  lrqk_engine *engine = r.engine;
   bool cpu = engine->dev->caps.cpu;
   for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
     uint64_t sent[2];
     for (int gpu = 0; gpu < 2; gpu++) {
       engine->dev->caps.cpu = !gpu;
       engine->dev->watch = &counters;
-      run(engine, policies[i].options, false, gpu ? parts : whole);
+      run(&r, policies[i].options, false, gpu ? parts : whole);
       engine->dev->watch = NULL;
       sent[gpu] = submits;
     }
@@ -194,23 +158,16 @@ START_TEST(a_gpu_gets_a_step_in_parts) {
     ck_assert_msg(sent[1] == sent[0] + STEPS, "%s: %d submits as a CPU driver, %d as a GPU", policies[i].options, (int)sent[0], (int)sent[1]);
   }
   engine->dev->caps.cpu = cpu;
-  lrqk_engine_close(engine);
-  lrqk_model_close(model);
-  unlink(path);
-  ck_assert_int_eq(complaints, 0);
+  rig_close(&r);
 }
 END_TEST
 
 int main(void) {
-  snprintf(path, sizeof path, "test_overlap_%d.gguf", (int)getpid());
   Suite *suite = suite_create("overlap");
   TCase *t = tcase_create("overlap");
   tcase_set_timeout(t, 0);
-  int n = 0;
-  if (test_uses("vulkan")) devices[n++] = "vulkan";
-  if (test_uses("opencl")) devices[n++] = "opencl";
+  int n = test_devices(devices);
   if (test_uses("opencl")) separate[n] = true, devices[n++] = "opencl";
-  devices[n++] = "host";
   tcase_add_loop_test(t, order_is_kept, 0, n);
   tcase_add_loop_test(t, results_are_the_same, 0, n);
   tcase_add_loop_test(t, a_gpu_gets_a_step_in_parts, 0, n);

@@ -3,26 +3,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "engine.h"
-#include "gguf_writer.h"
-#include "kernel_harness.h"
-#include "lrqk/lrqk.h"
+#include "session_rig.h"
 
 #include "suite.h"   /* last: it has a macro named fail */
 
 enum { VOCAB = 288, CTX = 512, PROMPT = 150, STEPS = 40, BUFFERS = 4, FLOATS = 512, COMMANDS = 12, SCRIPTS = 8, LONGEST = 9, ROUNDS = 3000 };
 
 static const char *devices[3];
-static char path[64];
-static int complaints;           /* of the validation layer */
-
-static void log_errors(void *ud, enum lrqk_log_level level, const char *text) {
-  (void)ud;
-  if (level <= LRQK_LOG_HINT) fprintf(stderr, "%s\n", text);
-  if (level == LRQK_LOG_ERROR && !strncmp(text, "Vulkan: ", 8)) complaints++;
-}
 
 /* ---- commands out of a few, in scripts that begin alike, against plain C */
 
@@ -106,10 +94,9 @@ static double by_command(void *ud, const struct command *c) {
 START_TEST(scripts) {
   static struct world w;
   static const struct device_pace pace = { by_command, NULL };
-  const struct log log = { log_errors, NULL };
+  const struct log log = { rig_log, NULL };
   uint8_t script[SCRIPTS][LONGEST];
   w = (struct world){ .random = 11 };
-  complaints = 0;
   struct device_options opt = { .select = devices[_i], .validate = test_validates(), .timing = true };
   ck_assert_int_eq(device_open(&w.dev, &log, &opt), LRQK_OK);
   ck_assert_int_eq(kernel_get(&w.add, w.dev, KERNEL_ADD, SPEC(64)), LRQK_OK);
@@ -133,7 +120,7 @@ START_TEST(scripts) {
   else ck_assert_uint_eq(device_replayed(w.dev), 0);
   for (int i = 0; i < BUFFERS; i++) buffer_destroy(&w.buf[i]);
   device_close(w.dev);
-  ck_assert_int_eq(complaints, 0);
+  rig_check();
 }
 END_TEST
 
@@ -156,28 +143,14 @@ static void ignore_command(void *ud, const struct command *c) {
   (void)c;
 }
 
-static void decode(lrqk_engine *engine, const char *options, float *logits) {
+static void decode(const struct rig *r, const char *options, float *logits) {
   static const struct device_watch watch = { ignore_command, count_submits, NULL };
-  struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = CTX };
-  char text[256];
-  int32_t ids[PROMPT];
-  snprintf(text, sizeof text, "%s", options);
-  for (char *p = strtok(text, " "); p; p = strtok(NULL, " ")) {
-    char *eq = strchr(p, '=');
-    *eq = 0;
-    ck_assert_int_eq(lrqk_cache_set(&o.cache, p, eq + 1, log_errors, NULL), LRQK_OK);
-  }
-  lrqk_session *s;
-  ck_assert_int_eq(lrqk_session_open(&s, engine, &o), LRQK_OK);
-  for (int i = 0; i < PROMPT; i++) ids[i] = i * i % VOCAB;
-  ck_assert_int_eq(lrqk_session_prefill(s, ids, PROMPT, 0, NULL, NULL), LRQK_OK);
-  engine->dev->watch = &watch;
+  lrqk_session *s = rig_session(r, options, CTX);
+  rig_prompt(s, PROMPT);
+  r->engine->dev->watch = &watch;
   submits = 0;
-  for (int i = 0; i < STEPS; i++) {
-    ck_assert_int_eq(lrqk_session_decode(s, 7 * i % VOCAB), LRQK_OK);
-    memcpy(logits + (size_t)i * VOCAB, lrqk_session_logits(s), VOCAB * sizeof *logits);
-  }
-  engine->dev->watch = NULL;
+  rig_decode(s, STEPS, logits);
+  r->engine->dev->watch = NULL;
   lrqk_session_close(s);
 }
 
@@ -185,12 +158,8 @@ START_TEST(sessions) {
   static float again[STEPS * VOCAB], anew[STEPS * VOCAB];
   static const struct tiny_model shape = { .layers = 6, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB, .ctx = CTX,
                                            .seed = 9 };
-  lrqk_model *model;
-  lrqk_engine *engine;
-  complaints = 0;
-  tiny_model_save(&shape, path);
-  ck_assert_int_eq(lrqk_model_open(&model, path, &(struct lrqk_model_options){ .log = log_errors }), LRQK_OK);
-  ck_assert_int_eq(lrqk_engine_open(&engine, model, &(struct lrqk_engine_options){ .device = devices[_i], .validate = test_validates() }), LRQK_OK);
+  struct rig r = rig_open(&shape, &(struct lrqk_engine_options){ .device = devices[_i] });
+  lrqk_engine *engine = r.engine;
   const struct device_ops *ops = engine->dev->ops;
   struct device_ops without = *ops;
   bool cpu = engine->dev->caps.cpu;
@@ -199,33 +168,27 @@ START_TEST(sessions) {
     engine->dev->caps.cpu = !gpu;
     for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
       uint64_t before = device_replayed(engine->dev);
-      decode(engine, policies[i].options, again);
+      decode(&r, policies[i].options, again);
       uint64_t sent = device_replayed(engine->dev) - before;
-      ck_assert_msg(!ops->replay || sent * 100 >= submits * (uint64_t)policies[i].part, "%s: %d of %d submits", policies[i].options, (int)sent, (int)submits);
+      ck_assert_msg(!ops->replay || sent * 100 >= submits * (uint64_t)policies[i].part, "%s: %d of %d submits", policies[i].options, (int)sent,
+                    (int)submits);
       engine->dev->ops = &without;
-      decode(engine, policies[i].options, anew);
+      decode(&r, policies[i].options, anew);
       engine->dev->ops = ops;
       ck_assert_msg(!memcmp(again, anew, sizeof again), "%s", policies[i].options);
       ck_assert_uint_eq(device_replayed(engine->dev) - before, sent);
     }
   }
   engine->dev->caps.cpu = cpu;
-  lrqk_engine_close(engine);
-  lrqk_model_close(model);
-  unlink(path);
-  ck_assert_int_eq(complaints, 0);
+  rig_close(&r);
 }
 END_TEST
 
 int main(void) {
-  snprintf(path, sizeof path, "test_replay_%d.gguf", (int)getpid());
   Suite *suite = suite_create("replay");
   TCase *t = tcase_create("replay");
   tcase_set_timeout(t, 0);
-  int n = 0;
-  if (test_uses("vulkan")) devices[n++] = "vulkan";
-  if (test_uses("opencl")) devices[n++] = "opencl";
-  devices[n++] = "host";
+  int n = test_devices(devices);
   tcase_add_loop_test(t, scripts, 0, n);
   tcase_add_loop_test(t, sessions, 0, n);
   suite_add_tcase(suite, t);
