@@ -6,11 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "engine.h"
-#include "gguf_writer.h"
-#include "kernel_harness.h"
+#include "session_rig.h"
 
 #include "suite.h"   /* last: it has a macro named fail */
 
@@ -46,13 +43,6 @@ static const struct tiny_model models[] = {
 };
 enum { MODELS = sizeof models / sizeof *models };
 
-static char path[64];
-
-static void log_errors(void *ud, enum lrqk_log_level level, const char *text) {
-  (void)ud;
-  if (level <= LRQK_LOG_HINT) fprintf(stderr, "%s\n", text);
-}
-
 static struct tiny_model model_of(int i) {
   struct tiny_model t = models[i];
   t.vocab = VOCAB;
@@ -66,48 +56,10 @@ static void ids_of(int i, int32_t ids[TOKENS]) {
   for (int t = 0; t < TOKENS; t++) ids[t] = (int32_t)(writer_random(&seed) % VOCAB);
 }
 
-static double nmse(const float *a, const float *b, size_t n) {
-  double err = 0, var = 0, mean = 0;
-  for (size_t i = 0; i < n; i++) mean += b[i] / (double)n;
-  for (size_t i = 0; i < n; i++) {
-    err += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-    var += (b[i] - mean) * (b[i] - mean);
-  }
-  return err / var;
-}
-
 /* ---- the engine */
 
-struct rig { lrqk_model *model; lrqk_engine *engine; };
-
-static struct rig rig_open(const struct tiny_model *t, const char *device) {
-  struct rig r;
-  const struct lrqk_model_options mo = { .log = log_errors };
-  const struct lrqk_engine_options eo = { .device = device };
-  tiny_model_save(t, path);
-  ck_assert_int_eq(lrqk_model_open(&r.model, path, &mo), LRQK_OK);
-  ck_assert_int_eq(lrqk_engine_open(&r.engine, r.model, &eo), LRQK_OK);
-  return r;
-}
-
-static void rig_close(struct rig *r) {
-  lrqk_engine_close(r->engine);
-  lrqk_model_close(r->model);
-  unlink(path);
-}
-
-static lrqk_session *session(const struct rig *r, const char *options) {
-  struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = CTX };
-  char text[256];
-  snprintf(text, sizeof text, "%s", options);
-  for (char *p = strtok(text, " "); p; p = strtok(NULL, " ")) {
-    char *eq = strchr(p, '=');
-    *eq = 0;
-    ck_assert_int_eq(lrqk_cache_set(&o.cache, p, eq + 1, log_errors, NULL), LRQK_OK);
-  }
-  lrqk_session *s;
-  ck_assert_int_eq(lrqk_session_open(&s, r->engine, &o), LRQK_OK);
-  return s;
+static struct rig open_on(const struct tiny_model *t, const char *device) {
+  return rig_open(t, &(struct lrqk_engine_options){ .device = device });
 }
 
 static void decode(lrqk_session *s, const int32_t *ids, int from, int to, float *out) {
@@ -119,19 +71,17 @@ static void decode(lrqk_session *s, const int32_t *ids, int from, int to, float 
 
 /* out [ROWS][VOCAB]: the last token of the prompt, and what is decoded after it. */
 static void run(const struct rig *r, const char *options, const int32_t *ids, float *out) {
-  lrqk_session *s = session(r, options);
+  lrqk_session *s = rig_session(r, options, CTX);
   ck_assert_int_eq(lrqk_session_prefill(s, ids, PROMPT, UINT64_MAX, NULL, NULL), LRQK_OK);
   memcpy(out, lrqk_session_logits(s), VOCAB * sizeof *out);
   decode(s, ids, PROMPT, TOKENS, out + VOCAB);
-  uint64_t differing;
-  ck_assert_int_eq(lrqk_session_verify(s, &differing), LRQK_OK);
-  ck_assert_uint_eq(differing, 0);
+  rig_verify(s);
   lrqk_session_close(s);
 }
 
 static void check_rows(const float *got, const float *want, double limit, const char *what) {
   for (int i = 0; i < ROWS; i++) {
-    double e = nmse(got + (size_t)i * VOCAB, want + (size_t)i * VOCAB, VOCAB);
+    double e = nmse_centred(got + (size_t)i * VOCAB, want + (size_t)i * VOCAB, VOCAB);
     ck_assert_msg(e <= limit, "%s, row %d: NMSE %g, limit %g", what, i, e, limit);
   }
 }
@@ -146,12 +96,12 @@ START_TEST(golden_logits) {
   ck_assert_uint_eq(fread(golden, sizeof golden, 1, f), 1);
   fclose(f);
   ids_of(_i, ids);
-  struct rig r = rig_open(&t, "host");
+  struct rig r = open_on(&t, "host");
   run(&r, "attention=full", ids, host);
   rig_close(&r);
   check_rows(host, golden, LIMIT, t.arch);
   if (test_only_host()) return;
-  r = rig_open(&t, "vulkan");
+  r = open_on(&t, "vulkan");
   run(&r, "attention=full", ids, got);
   check_rows(got, host, AGREE, "vulkan against host");
   rig_close(&r);
@@ -160,11 +110,12 @@ END_TEST
 
 /* Windows, caps, norms, biases, partial rotary embeddings; layers 1 and 3 (of gemma2: 1, 3) attend to all. */
 static const struct tiny_model rich[] = {
-  { .arch = "gemma2", .layers = 4, .window = 24, .head_size = 40, .rope_dims = 20, .bias = true, .query_gain = 2, .vocab = VOCAB, .ctx = CTX, .seed = 3 },
+  { .arch = "gemma2", .layers = 4, .window = 24, .head_size = 40, .rope_dims = 20, .bias = true, .query_gain = 2, .vocab = VOCAB, .ctx = CTX,
+    .seed = 3 },
   { .arch = "gemma3", .layers = 4, .window = 24, .period = 2, .head_size = 32, .rope_base = 1e6f, .linear = 4, .attn_cap = 15, .query_gain = 2,
     .vocab = VOCAB, .ctx = CTX, .seed = 4 },
-  { .arch = "phi3", .layers = 2, .heads = 4, .kv_heads = 1, .head_size = 48, .rope_dims = 18, .long_from = 64, .query_gain = 2, .vocab = VOCAB, .ctx = CTX,
-    .seed = 5 },
+  { .arch = "phi3", .layers = 2, .heads = 4, .kv_heads = 1, .head_size = 48, .rope_dims = 18, .long_from = 64, .query_gain = 2, .vocab = VOCAB,
+    .ctx = CTX, .seed = 5 },
   { .arch = "qwen3", .layers = 2, .head_size = 32, .query_gain = 2, .vocab = VOCAB, .ctx = CTX, .seed = 6 },
 };
 enum { RICH = sizeof rich / sizeof *rich };
@@ -177,7 +128,7 @@ START_TEST(policies_agree) {
     "active=256 lite=8 dense-layers=none proxy=paper", "active=256 lite=8 dense-layers=1 proxy=gram group=none",
   };
   if (_i / RICH && test_only_host()) return;
-  struct rig r = rig_open(&rich[_i % RICH], device_of(_i));
+  struct rig r = open_on(&rich[_i % RICH], device_of(_i));
   int32_t ids[TOKENS];
   float want[ROWS * VOCAB], got[ROWS * VOCAB];
   ids_of(_i % RICH, ids);
@@ -194,7 +145,7 @@ END_TEST
  * whatever stands between a projection and its score. */
 START_TEST(exact_proxies_agree) {
   if (_i / RICH && test_only_host()) return;
-  struct rig r = rig_open(&rich[_i % RICH], device_of(_i));
+  struct rig r = open_on(&rich[_i % RICH], device_of(_i));
   int32_t ids[TOKENS];
   float want[ROWS * VOCAB], got[ROWS * VOCAB];
   char options[2][160];
@@ -211,12 +162,12 @@ END_TEST
 /* A prompt in parts, cut short, and taken back: windows keep what a query can still see. */
 START_TEST(parts_and_rewinding) {
   if (_i / RICH && test_only_host()) return;
-  struct rig r = rig_open(&rich[_i % RICH], device_of(_i));
+  struct rig r = open_on(&rich[_i % RICH], device_of(_i));
   int32_t ids[TOKENS];
   float want[ROWS * VOCAB], got[ROWS * VOCAB];
   ids_of(_i % RICH, ids);
   run(&r, "attention=full", ids, want);
-  lrqk_session *s = session(&r, "attention=full");
+  lrqk_session *s = rig_session(&r, "attention=full", CTX);
   ck_assert_int_eq(lrqk_session_prefill(s, ids, 70, UINT64_MAX, NULL, NULL), LRQK_OK);
   ck_assert_int_eq(lrqk_session_mark(s), LRQK_OK);
   for (int round = 0; round < 2; round++) {
@@ -237,13 +188,10 @@ END_TEST
 START_TEST(windows_are_small) {
   static const char *const policies[] = { "attention=full", "attention=offload", "attention=lrqk" };
   const struct tiny_model t = { .arch = "mistral", .window = 8, .layers = 3, .vocab = VOCAB, .ctx = 4096, .seed = 9 };
-  struct rig r = rig_open(&t, "host");
+  struct rig r = open_on(&t, "host");
   for (size_t i = 0; i < sizeof policies / sizeof *policies; i++) {
-    struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = 4096 };
+    lrqk_session *s = rig_session(&r, policies[i], 4096);
     struct lrqk_cache_stats st;
-    lrqk_session *s;
-    ck_assert_int_eq(lrqk_cache_set(&o.cache, "attention", strchr(policies[i], '=') + 1, log_errors, NULL), LRQK_OK);
-    ck_assert_int_eq(lrqk_session_open(&s, r.engine, &o), LRQK_OK);
     ck_assert_int_eq(lrqk_session_stats(s, &st), LRQK_OK);
     if (i == 0) ck_assert(st.device_bytes * 8 < st.full_bytes);
     lrqk_session_close(s);
@@ -271,7 +219,6 @@ static int write_models(const char *dir) {
 
 int main(int argc, char **argv) {
   if (argc == 3 && !strcmp(argv[1], "--write")) return write_models(argv[2]);
-  snprintf(path, sizeof path, "test_arch_%d.gguf", (int)getpid());
   Suite *suite = suite_create("arch");
   TCase *t = tcase_create("arch");
   tcase_set_timeout(t, 0);

@@ -4,54 +4,36 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/half.h"
-#include "gguf_writer.h"
-#include "kernel_harness.h"
 #include "session.h"
+#include "session_rig.h"
 
 #include "suite.h"   /* last: it has a macro named fail */
 
 enum { LAYERS = 3, HQ = 6, HK = 2, G = HQ / HK, D = 32, VOCAB = 288, CTX = 512, PROMPT = 150, LITE = 16, ACTIVE = 32, SINKS = 2 };
 
-static char path[64];
 static const char *devices[3];   /* what tests open: the drivers, then host */
-static lrqk_model *model;
-static lrqk_engine *engine;
+static struct rig rig;
 static lrqk_session *session;
-
-static void silent(void *ud, enum lrqk_log_level level, const char *text) { (void)ud; (void)level; (void)text; }
 
 static void open_session(const char *device, uint32_t active, enum lrqk_proxy proxy, enum lrqk_group group) {
   static const struct tiny_model shape = { .layers = LAYERS, .embd = 96, .ff = 128, .heads = HQ, .kv_heads = HK, .head_size = D, .vocab = VOCAB,
                                            .ctx = CTX, .seed = 11 };
-  const struct lrqk_model_options mo = { .log = silent };
-  const struct lrqk_engine_options eo = { .device = device, .validate = test_validates() };
   struct lrqk_session_options so = { .cache = lrqk_cache_defaults(), .n_ctx = CTX };
   so.cache.active = active;
   so.cache.lite = LITE;
   so.cache.sinks = SINKS;
   so.cache.proxy = proxy;
   so.cache.group = group;
-  tiny_model_save(&shape, path);
-  ck_assert_int_eq(lrqk_model_open(&model, path, &mo), LRQK_OK);
-  ck_assert_int_eq(lrqk_engine_open(&engine, model, &eo), LRQK_OK);
-  ck_assert_int_eq(lrqk_session_open(&session, engine, &so), LRQK_OK);
-  int32_t ids[PROMPT];
-  for (int i = 0; i < PROMPT; i++) ids[i] = i * i % VOCAB;
-  ck_assert_int_eq(lrqk_session_prefill(session, ids, PROMPT, 0, NULL, NULL), LRQK_OK);
+  rig = rig_open(&shape, &(struct lrqk_engine_options){ .device = device });
+  ck_assert_int_eq(lrqk_session_open(&session, rig.engine, &so), LRQK_OK);
+  rig_prompt(session, PROMPT);
 }
 
 static void close_session(void) {
   lrqk_session_close(session);
-  lrqk_engine_close(engine);
-  lrqk_model_close(model);
-  unlink(path);
-}
-
-static void decode(int n) {
-  for (int i = 0; i < n; i++) ck_assert_int_eq(lrqk_session_decode(session, 7 * i % VOCAB), LRQK_OK);
+  rig_close(&rig);
 }
 
 /* Weights of exact attention of a query head over l tokens. */
@@ -59,7 +41,7 @@ static void exact(uint32_t layer, uint32_t head, uint32_t l, double p[CTX]) {
   static float q[HQ * D];
   const struct kv_rows *rows = attention_rows(session->attention, layer);
   double top = -INFINITY, sum = 0;
-  ck_assert_int_eq(device_read(engine->dev, q, (struct view){ session->attention->kept, layer * sizeof q, sizeof q }, sizeof q), LRQK_OK);
+  ck_assert_int_eq(device_read(rig.engine->dev, q, (struct view){ session->attention->kept, layer * sizeof q, sizeof q }, sizeof q), LRQK_OK);
   for (uint32_t t = 0; t < l; t++) {
     const uint16_t *k = (const uint16_t *)rows->buf[t / rows->page]->map + ((size_t)(t % rows->page) * HK + head / G) * 2 * D;
     p[t] = 0;
@@ -126,10 +108,10 @@ START_TEST(agrees_with_plain_sums) {
   for (size_t i = 0; i < sizeof with / sizeof *with; i++) {
     struct lrqk_head_quality q[LAYERS * HK];
     open_session(devices[_i], ACTIVE, with[i].proxy, with[i].group);
-    decode(3);
+    rig_decode(session, 3, NULL);
     ck_assert_int_eq(lrqk_session_keep_queries(session, true), LRQK_OK);
     for (int step = 0; step < 2; step++) {
-      decode(1);
+      rig_decode(session, 1, NULL);
       ck_assert_int_eq(lrqk_session_quality(session, q, LAYERS * HK), LRQK_OK);
       for (uint32_t h = 0; h < HK; h++) ck_assert(isnan(q[h].mass) && isnan(q[h].best_mass) && isnan(q[h].recall));   /* layer 0 is dense */
       for (uint32_t h = HK; h < LAYERS * HK; h++) check_head(h / HK, h % HK, with[i].group, &q[h]);
@@ -145,11 +127,11 @@ START_TEST(all_active_is_all) {
   static float without[VOCAB];
   open_session(devices[_i], CTX, LRQK_PROXY_GRAM, LRQK_GROUP_SUM);
   ck_assert_int_eq(lrqk_session_mark(session), LRQK_OK);
-  decode(2);
+  rig_decode(session, 2, NULL);
   memcpy(without, lrqk_session_logits(session), sizeof without);
   ck_assert_int_eq(lrqk_session_rewind(session), LRQK_OK);
   ck_assert_int_eq(lrqk_session_keep_queries(session, true), LRQK_OK);
-  decode(2);
+  rig_decode(session, 2, NULL);
   ck_assert_int_eq(memcmp(without, lrqk_session_logits(session), sizeof without), 0);
   ck_assert_int_eq(lrqk_session_quality(session, q, LAYERS * HK), LRQK_OK);
   for (int h = HK; h < LAYERS * HK; h++) {
@@ -164,11 +146,11 @@ END_TEST
 START_TEST(needs_queries) {
   struct lrqk_head_quality q[LAYERS * HK];
   open_session("host", ACTIVE, LRQK_PROXY_GRAM, LRQK_GROUP_SUM);
-  decode(1);
+  rig_decode(session, 1, NULL);
   ck_assert_int_eq(lrqk_session_quality(session, q, LAYERS * HK), LRQK_USAGE);
   ck_assert_int_eq(lrqk_session_keep_queries(session, true), LRQK_OK);
   ck_assert_int_eq(lrqk_session_quality(session, q, LAYERS * HK), LRQK_USAGE);   /* of the next token */
-  decode(1);
+  rig_decode(session, 1, NULL);
   ck_assert_int_eq(lrqk_session_quality(session, q, LAYERS * HK - 1), LRQK_USAGE);
   ck_assert_int_eq(lrqk_session_quality(session, q, LAYERS * HK), LRQK_OK);
   ck_assert_int_eq(lrqk_session_truncate(session, PROMPT - 1), LRQK_OK);
@@ -178,14 +160,11 @@ START_TEST(needs_queries) {
 END_TEST
 
 int main(void) {
-  snprintf(path, sizeof path, "test_quality_%d.gguf", (int)getpid());
+  rig_quiet = true;
   Suite *suite = suite_create("quality");
   TCase *t = tcase_create("quality");
   tcase_set_timeout(t, 0);
-  int n = 0;
-  if (test_uses("vulkan")) devices[n++] = "vulkan";
-  if (test_uses("opencl")) devices[n++] = "opencl";
-  devices[n++] = "host";
+  int n = test_devices(devices);
   tcase_add_loop_test(t, agrees_with_plain_sums, 0, n);
   tcase_add_loop_test(t, all_active_is_all, 0, n);
   tcase_add_test(t, needs_queries);

@@ -1,18 +1,12 @@
 /* test_ranges.c - long contexts on devices that bind little: scores, keys, tables of positions and proxies are split over several
  * bindings, and the tokens that are chosen are those of the same text without limits.  Limits are lowered when a device is opened. */
-#include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/mem.h"
-#include "engine.h"
-#include "gguf_writer.h"
-#include "kernel_harness.h"
-#include "log_capture.h"
+#include "session_rig.h"
 
-#include "suite.h"   /* last: it has a macro named fail */
+#include "log_capture.h"   /* last: Check has a macro named fail */
+#include "suite.h"
 
 enum {
   VOCAB = 288, TOKENS = 20000, STEPS = 4, CTX = TOKENS + STEPS, ACTIVE = 64,
@@ -20,66 +14,26 @@ enum {
   HEADS = 3
 };
 
-static char path[64];
-static int complaints;     /* of the validation layer */
-static struct log_capture said;
-
-static void listen(void *ud, enum lrqk_log_level level, const char *text) {
-  log_capture_fn(ud, level, text);
-  if (level == LRQK_LOG_ERROR && !strncmp(text, "Vulkan: ", 8)) complaints++;
-}
-
 /* One layer, one KV head. */
-static const struct tiny_model shape = { .layers = 1, .embd = 96, .ff = 128, .heads = HEADS, .kv_heads = 1, .head_size = 32, .vocab = VOCAB, .ctx = CTX,
-                                         .seed = 7 };
-
-struct rig { lrqk_model *model; lrqk_engine *engine; };
+static const struct tiny_model shape = { .layers = 1, .embd = 96, .ff = 128, .heads = HEADS, .kv_heads = 1, .head_size = 32, .vocab = VOCAB,
+                                         .ctx = CTX, .seed = 7 };
 
 /* tile: scores in the form for GPUs. */
-static struct rig rig_open(const char *device, int texel, bool tile, uint64_t max_binding) {
-  struct rig r;
-  memset(&said, 0, sizeof said);
-  tiny_model_save(&shape, path);
-  const struct lrqk_model_options mo = { .log = listen, .log_ud = &said };
-  ck_assert_int_eq(lrqk_model_open(&r.model, path, &mo), LRQK_OK);
-  r.engine = mem_alloc(1, sizeof *r.engine);
-  r.engine->model = r.model;
-  const struct device_options opt = { .select = device, .texel = texel, .max_binding = max_binding, .validate = test_validates() };
-  ck_assert_int_eq(device_open(&r.engine->dev, &r.model->log, &opt), LRQK_OK);
+static struct rig open_on(const char *device, int texel, bool tile, uint64_t max_binding) {
+  struct rig r = rig_open_device(&shape, &(struct device_options){ .select = device, .texel = texel, .max_binding = max_binding });
   if (tile) r.engine->dev->forms.op[OP_SCORE].form = FORM_TILE;
-  ck_assert_int_eq(model_load(&r.engine->weights, &r.model->hp, r.model->gguf, r.engine->dev, NULL, NULL), LRQK_OK);
   return r;
-}
-
-static void rig_close(struct rig *r) {
-  lrqk_engine_close(r->engine);
-  lrqk_model_close(r->model);
-  unlink(path);
-  ck_assert_msg(complaints == 0, "%d messages of the validation layer", complaints);
-}
-
-static enum lrqk_status session(lrqk_session **s, struct rig *r, const char *options, uint32_t n_ctx) {
-  struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = n_ctx, .beyond = true };
-  char text[256];
-  snprintf(text, sizeof text, "%s", options);
-  for (char *p = strtok(text, " "); p; p = strtok(NULL, " ")) {
-    char *eq = strchr(p, '=');
-    *eq = 0;
-    ck_assert_int_eq(lrqk_cache_set(&o.cache, p, eq + 1, listen, &said), LRQK_OK);
-  }
-  return lrqk_session_open(s, r->engine, &o);
 }
 
 /* What a few steps chose and gave. */
 struct run { float logits[STEPS][VOCAB]; uint32_t chosen[STEPS][HEADS * ACTIVE]; size_t n; uint64_t rounded; };
 
 static void run_steps(struct rig *r, const char *options, struct run *out) {
-  lrqk_session *s;
+  lrqk_session *s = rig_session(r, options, CTX);
   *out = (struct run){ 0 };
-  ck_assert_msg(session(&s, r, options, CTX) == LRQK_OK, "%s: %s", options, said.text);
-  ck_assert_msg(lrqk_session_fill(s, TOKENS, 5) == LRQK_OK, "%s: %s", options, said.text);
+  ck_assert_msg(lrqk_session_fill(s, TOKENS, 5) == LRQK_OK, "%s: %s", options, rig_said.text);
   for (int i = 0; i < STEPS; i++) {
-    ck_assert_msg(lrqk_session_decode(s, 7 * i) == LRQK_OK, "%s: %s", options, said.text);
+    ck_assert_msg(lrqk_session_decode(s, 7 * i) == LRQK_OK, "%s: %s", options, rig_said.text);
     memcpy(out->logits[i], lrqk_session_logits(s), sizeof out->logits[i]);
     ck_assert_int_eq(lrqk_session_chosen(s, 0, 0, out->chosen[i], HEADS * ACTIVE, &out->n), LRQK_OK);
     struct lrqk_choice choice;
@@ -87,9 +41,7 @@ static void run_steps(struct rig *r, const char *options, struct run *out) {
     ck_assert_uint_eq(choice.wrong, 0);
     out->rounded += choice.rounded;
   }
-  uint64_t differing;
-  ck_assert_int_eq(lrqk_session_verify(s, &differing), LRQK_OK);
-  ck_assert_uint_eq(differing, 0);
+  rig_verify(s);
   lrqk_session_close(s);
 }
 
@@ -100,15 +52,6 @@ static uint64_t tokens_apart(const uint32_t *a, const uint32_t *b, size_t n) {
     apart += j == n || b[j] != a[i];
   }
   return apart;
-}
-
-static double nmse(const float *a, const float *b, size_t n) {
-  double err = 0, var = 0;
-  for (size_t i = 0; i < n; i++) {
-    err += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-    var += (double)b[i] * b[i];
-  }
-  return err / var;
 }
 
 /* Shares of the text are cut differently, and so weights rounded: tokens that differ are those whose shares are equal but for that.
@@ -138,8 +81,9 @@ static const char *const cases[] = {
 };
 enum { N_CASES = sizeof cases / sizeof *cases };
 
-static const struct { const char *device; int texel; bool tile; } devices[] = { { "host", 0, false }, { "vulkan:", 1, false }, { "vulkan:", -1, true },
-                                                                                { "opencl:", 0, false } };
+static const struct { const char *device; int texel; bool tile; } devices[] = {
+  { "host", 0, false }, { "vulkan:", 1, false }, { "vulkan:", -1, true }, { "opencl:", 0, false }
+};
 enum { N_DEVICES = sizeof devices / sizeof *devices };
 
 static bool has(int i) {
@@ -149,12 +93,12 @@ static bool has(int i) {
 
 START_TEST(split_is_whole) {
   static struct run want[N_CASES], got;
-  struct rig r = rig_open("host", 0, false, 0);
+  struct rig r = open_on("host", 0, false, 0);
   for (int i = 0; i < N_CASES; i++) run_steps(&r, cases[i], &want[i]);
   rig_close(&r);
   for (int d = 0; d < N_DEVICES; d++) {
     if (!has(d)) continue;
-    r = rig_open(devices[d].device, devices[d].texel, devices[d].tile, LIMIT);
+    r = open_on(devices[d].device, devices[d].texel, devices[d].tile, LIMIT);
     for (int i = 0; i < N_CASES; i++) {
       run_steps(&r, cases[i], &got);
       check_same(&got, &want[i], devices[d].device, cases[i]);
@@ -172,10 +116,11 @@ START_TEST(limits_that_cannot_be_met) {
   };
   for (int d = 0; d < N_DEVICES; d++) {
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong && has(d); i++) {
-      struct rig r = rig_open(devices[d].device, devices[d].texel, devices[d].tile, wrong[i].limit);
+      struct rig r = open_on(devices[d].device, devices[d].texel, devices[d].tile, wrong[i].limit);
+      const struct lrqk_session_options o = { .cache = rig_cache(wrong[i].options), .n_ctx = CTX, .beyond = true };
       lrqk_session *s = NULL;
-      ck_assert_int_eq(session(&s, &r, wrong[i].options, CTX), LRQK_DEVICE);
-      log_capture_expect(&said, wrong[i].what, wrong[i].size);
+      ck_assert_int_eq(lrqk_session_open(&s, r.engine, &o), LRQK_DEVICE);
+      log_capture_expect(&rig_said, wrong[i].what, wrong[i].size);
       rig_close(&r);
     }
   }
@@ -183,7 +128,7 @@ START_TEST(limits_that_cannot_be_met) {
 END_TEST
 
 int main(void) {
-  snprintf(path, sizeof path, "test_ranges_%d.gguf", (int)getpid());
+  rig_quiet = true;
   Suite *suite = suite_create("ranges");
   TCase *t = tcase_create("ranges");
   tcase_set_timeout(t, 0);

@@ -1,7 +1,6 @@
 /* test_session.c - sessions on disk: what is loaded goes on as if it had never stopped, under every policy; what is cut goes on from
  * there; a file that is damaged or somebody else's is refused and left alone; whoever is killed while saving leaves a whole file.
  * LRQK_TEST_KILLS: how many are killed. */
-#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,84 +11,41 @@
 #include <unistd.h>
 
 #include "base/hash.h"
-#include "gguf_writer.h"
-#include "kernel_harness.h"
-#include "lrqk/lrqk.h"
 #include "session_file.h"
+#include "session_rig.h"
 
-#include "suite.h"   /* last: it has a macro named fail */
+#include "log_capture.h"   /* last: Check has a macro named fail */
+#include "suite.h"
 
 enum { VOCAB = 288, CTX = 1024, PROMPT = 300, STEPS = 12, SIZE = STEPS * VOCAB };
 
-static char path[64], other_path[64], file[64];
+static char file[64];
 static const char *const devices[] = { "vulkan", "host" };
-static lrqk_model *model;
-static lrqk_engine *engine;
+static struct rig rig;
 static int32_t ids[CTX];
-static char last_error[512];
 
-static void log_errors(void *ud, enum lrqk_log_level level, const char *text) {
-  (void)ud;
-  if (level == LRQK_LOG_ERROR) snprintf(last_error, sizeof last_error, "%s", text);
-}
-
-static void open_model(const char *device, const char *at, const struct tiny_model *shape) {
-  tiny_model_save(shape, at);
-  const struct lrqk_model_options mo = { .log = log_errors };
-  ck_assert_int_eq(lrqk_model_open(&model, at, &mo), LRQK_OK);
-  const struct lrqk_engine_options eo = { .device = device, .validate = test_validates() };
-  ck_assert_int_eq(lrqk_engine_open(&engine, model, &eo), LRQK_OK);
+static void open_model(const char *device, const struct tiny_model *shape) {
+  rig = rig_open(shape, &(struct lrqk_engine_options){ .device = device });
   for (int i = 0; i < CTX; i++) ids[i] = (11 * i + i * i / 7) % VOCAB;
 }
 
-static void open_engine(const char *device, const char *at, uint32_t seed) {
+static void open_engine(const char *device, uint32_t seed) {
   const struct tiny_model shape = { .layers = 3, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB, .ctx = CTX,
                                     .seed = seed };
-  open_model(device, at, &shape);
+  open_model(device, &shape);
 }
 
 static void close_engine(void) {
-  lrqk_engine_close(engine);
-  lrqk_model_close(model);
-  unlink(path);
-  unlink(other_path);
+  rig_close(&rig);
   unlink(file);
 }
 
-static lrqk_session *session(const char *options, uint32_t n_ctx) {
-  struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = n_ctx };
-  char text[256];
-  snprintf(text, sizeof text, "%s", options);
-  for (char *p = strtok(text, " "); p; p = strtok(NULL, " ")) {
-    char *eq = strchr(p, '=');
-    *eq = 0;
-    ck_assert_int_eq(lrqk_cache_set(&o.cache, p, eq + 1, log_errors, NULL), LRQK_OK);
-  }
-  lrqk_session *s;
-  ck_assert_msg(lrqk_session_open(&s, engine, &o) == LRQK_OK, "%s: %s", options, last_error);
-  return s;
+static void decode(lrqk_session *s, uint32_t steps, float *out) {
+  rig_decode(s, steps, out);
+  rig_verify(s);
 }
 
-static void decode(lrqk_session *s, int steps, float *out) {
-  for (int i = 0; i < steps; i++) {
-    ck_assert_int_eq(lrqk_session_decode(s, 7 * i % VOCAB), LRQK_OK);
-    if (out) memcpy(out + i * VOCAB, lrqk_session_logits(s), VOCAB * sizeof *out);
-  }
-  uint64_t differing;
-  ck_assert_int_eq(lrqk_session_verify(s, &differing), LRQK_OK);
-  ck_assert_uint_eq(differing, 0);
-}
-
-static double nmse(const float *a, const float *b, size_t n) {
-  double err = 0, var = 0;
-  for (size_t i = 0; i < n; i++) {
-    err += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-    var += (double)b[i] * b[i];
-  }
-  return err / var;
-}
-
-static void load(lrqk_session *s) { ck_assert_msg(lrqk_session_load(s, file, NULL, NULL) == LRQK_OK, "%s", last_error); }
+static void load(lrqk_session *s) { ck_assert_msg(lrqk_session_load(s, file, NULL, NULL) == LRQK_OK, "%s", rig_said.text); }
 
 /* The last three have all tokens of a test active. */
 static const char *const options[] = {
@@ -104,18 +60,18 @@ enum { N_OPTIONS = sizeof options / sizeof *options };
 START_TEST(goes_on) {
   static float a[SIZE], b[SIZE], mark[SIZE];
   const char *note = "a note";
-  open_engine(devices[_i], path, 7);
+  open_engine(devices[_i], 7);
   for (int i = 0; i < N_OPTIONS; i++) {
-    lrqk_session *s = session(options[i], CTX), *t = session(options[i], CTX), *u = session(options[i], 700);
+    lrqk_session *s = rig_session(&rig, options[i], CTX), *t = rig_session(&rig, options[i], CTX), *u = rig_session(&rig, options[i], 700);
     ck_assert_int_eq(lrqk_session_prefill(s, ids, PROMPT, 0, NULL, NULL), LRQK_OK);
     ck_assert_int_eq(lrqk_session_mark(s), LRQK_OK);
     memcpy(mark, lrqk_session_logits(s), VOCAB * sizeof *mark);
     decode(s, 19, NULL);
-    ck_assert_msg(lrqk_session_save(s, file, note, strlen(note)) == LRQK_OK, "%s", last_error);
+    ck_assert_msg(lrqk_session_save(s, file, note, strlen(note)) == LRQK_OK, "%s", rig_said.text);
     decode(s, STEPS, a);
     void *text;
     size_t n;
-    ck_assert_msg(lrqk_session_load(t, file, &text, &n) == LRQK_OK, "%s: %s", options[i], last_error);
+    ck_assert_msg(lrqk_session_load(t, file, &text, &n) == LRQK_OK, "%s: %s", options[i], rig_said.text);
     ck_assert(n == strlen(note) && !memcmp(text, note, n));
     lrqk_free(text);
     ck_assert_uint_eq(lrqk_session_length(t), PROMPT + 19);
@@ -144,11 +100,11 @@ END_TEST
  * elsewhere near to it, and the rows on the device are right. */
 START_TEST(is_cut) {
   static float a[SIZE], b[SIZE];
-  open_engine(devices[_i], path, 7);
+  open_engine(devices[_i], 7);
   for (int i = 0; i < N_OPTIONS; i++)
     for (int behind = 0; behind < 2; behind++) {
       if (test_small() && behind != i % 2) continue;
-      lrqk_session *s = session(options[i], CTX), *t = session(options[i], CTX);
+      lrqk_session *s = rig_session(&rig, options[i], CTX), *t = rig_session(&rig, options[i], CTX);
       uint32_t keep = behind ? 310 : 233;
       ck_assert_int_eq(lrqk_session_prefill(s, ids, 333, 0, NULL, NULL), LRQK_OK);
       ck_assert_int_eq(lrqk_session_truncate(s, behind ? 300 : 333), LRQK_OK);
@@ -191,7 +147,8 @@ static void write_file(const unsigned char *p, size_t n) {
 /* Layers 1 and 3 of the last two attend to all.  The ring of a window is a chunk of prefill and the window long: the text is longer. */
 static const struct tiny_model windowed[] = {
   { .arch = "mistral", .window = 16, .layers = 3, .vocab = VOCAB, .ctx = CTX, .seed = 3 },
-  { .arch = "gemma2", .layers = 4, .window = 24, .head_size = 40, .rope_dims = 20, .bias = true, .query_gain = 2, .vocab = VOCAB, .ctx = CTX, .seed = 4 },
+  { .arch = "gemma2", .layers = 4, .window = 24, .head_size = 40, .rope_dims = 20, .bias = true, .query_gain = 2, .vocab = VOCAB,
+    .ctx = CTX, .seed = 4 },
   { .arch = "gemma3", .layers = 4, .window = 24, .period = 2, .head_size = 32, .rope_base = 1e6f, .linear = 4, .attn_cap = 15, .query_gain = 2,
     .vocab = VOCAB, .ctx = CTX, .seed = 5 },
 };
@@ -211,15 +168,15 @@ static void choose(lrqk_session *s, int32_t *out, int n) {
 START_TEST(windows_go_on) {
   static const char *const some[] = { "active=64 lite=8", "attention=full", "attention=offload" };
   enum { LONG = 700, TEXT = LONG + 40 };
-  open_model(devices[_i / WINDOWED], path, &windowed[_i % WINDOWED]);
+  open_model(devices[_i / WINDOWED], &windowed[_i % WINDOWED]);
   for (size_t i = 0; i < sizeof some / sizeof *some; i++) {
     if (test_small() && (int)i != _i % WINDOWED) continue;
     int32_t want[STEPS], got[STEPS], again[STEPS];
-    lrqk_session *s = session(some[i], CTX), *t = session(some[i], CTX), *u = session(some[i], 800);
+    lrqk_session *s = rig_session(&rig, some[i], CTX), *t = rig_session(&rig, some[i], CTX), *u = rig_session(&rig, some[i], 800);
     ck_assert_int_eq(lrqk_session_prefill(s, ids, LONG, 0, NULL, NULL), LRQK_OK);
     ck_assert_int_eq(lrqk_session_mark(s), LRQK_OK);
     decode(s, TEXT - LONG, NULL);
-    ck_assert_msg(lrqk_session_save(s, file, NULL, 0) == LRQK_OK, "%s", last_error);
+    ck_assert_msg(lrqk_session_save(s, file, NULL, 0) == LRQK_OK, "%s", rig_said.text);
     choose(s, want, STEPS);
     load(t);
     choose(t, got, STEPS);
@@ -247,9 +204,9 @@ END_TEST
 /* A session that holds another text is replaced by what is loaded, and left alone by what is refused. */
 START_TEST(replaces) {
   static float a[SIZE], b[SIZE];
-  open_engine("host", path, 7);
+  open_engine("host", 7);
   for (int i = 0; i < N_OPTIONS; i++) {
-    lrqk_session *s = session(options[i], CTX), *t = session(options[i], CTX), *u = session(options[i], CTX);
+    lrqk_session *s = rig_session(&rig, options[i], CTX), *t = rig_session(&rig, options[i], CTX), *u = rig_session(&rig, options[i], CTX);
     ck_assert_int_eq(lrqk_session_prefill(s, ids, 120, 0, NULL, NULL), LRQK_OK);
     ck_assert_int_eq(lrqk_session_save(s, file, NULL, 0), LRQK_OK);
     decode(s, STEPS, a);
@@ -288,7 +245,7 @@ static void is_refused(lrqk_session *s, enum lrqk_status with, const char *says)
   size_t n, m;
   unsigned char *before = read_file(&n);
   ck_assert_int_eq(lrqk_session_load(s, file, NULL, NULL), with);
-  ck_assert_msg(strstr(last_error, says) && strstr(last_error, file), "found \"%s\", expected \"%s\"", last_error, says);
+  ck_assert_msg(strstr(rig_said.text, says) && strstr(rig_said.text, file), "found \"%s\", expected \"%s\"", rig_said.text, says);
   ck_assert_uint_eq(lrqk_session_length(s), 0);
   unsigned char *after = read_file(&m);
   ck_assert(n == m && !memcmp(before, after, n));
@@ -299,9 +256,9 @@ static void is_refused(lrqk_session *s, enum lrqk_status with, const char *says)
 /* Every byte of the head, and 300 elsewhere, changed; the file cut short; checksums made right again, where nothing may break. */
 START_TEST(damaged) {
   static float a[SIZE], b[SIZE];
-  open_engine("host", path, 7);
+  open_engine("host", 7);
   for (int i = 0; i < N_OPTIONS; i++) {
-    lrqk_session *s = session(options[i], CTX), *t = session(options[i], CTX);
+    lrqk_session *s = rig_session(&rig, options[i], CTX), *t = rig_session(&rig, options[i], CTX);
     size_t n;
     ck_assert_int_eq(lrqk_session_prefill(s, ids, 120, 0, NULL, NULL), LRQK_OK);
     decode(s, 3, NULL);
@@ -314,7 +271,8 @@ START_TEST(damaged) {
       is_refused(t, LRQK_USAGE, at < 8 ? "not a saved session" : at < 12 ? "version" : "damaged");
       session_file_seal(p, n);
       write_file(p, n);
-      if (at >= head && lrqk_session_load(t, file, NULL, NULL) == LRQK_OK) (void)lrqk_session_decode(t, 1);   /* LRQK_CHECK: sums that make no sense */
+      if (at >= head && lrqk_session_load(t, file, NULL, NULL) == LRQK_OK)
+        (void)lrqk_session_decode(t, 1);   /* LRQK_CHECK: sums that make no sense */
       ck_assert_int_eq(lrqk_session_truncate(t, 0), LRQK_OK);
       p[at] ^= 0x41;
     }
@@ -336,13 +294,13 @@ START_TEST(damaged) {
 END_TEST
 
 START_TEST(others) {
-  open_engine("host", path, 7);
-  lrqk_session *s = session("proxy=pairs rank=16", CTX), *small = session("proxy=pairs rank=16", 64), *rank = session("proxy=pairs rank=8", CTX),
-               *full = session("attention=full", CTX);
+  open_engine("host", 7);
+  lrqk_session *s = rig_session(&rig, "proxy=pairs rank=16", CTX), *small = rig_session(&rig, "proxy=pairs rank=16", 64),
+               *rank = rig_session(&rig, "proxy=pairs rank=8", CTX), *full = rig_session(&rig, "attention=full", CTX);
   ck_assert_int_eq(lrqk_session_prefill(s, ids, 100, 0, NULL, NULL), LRQK_OK);
   ck_assert_int_eq(lrqk_session_save(s, file, NULL, 0), LRQK_OK);
   struct lrqk_session_info info;
-  ck_assert_int_eq(lrqk_session_peek(model, file, &info), LRQK_OK);
+  ck_assert_int_eq(lrqk_session_peek(rig.model, file, &info), LRQK_OK);
   ck_assert(info.n_tokens == 100 && info.n_ctx == CTX);
   is_refused(rank, LRQK_USAGE, "was saved with rank=16, this session has rank=8");
   is_refused(full, LRQK_USAGE, "was saved with attention=lrqk, this session has attention=full");
@@ -354,10 +312,9 @@ START_TEST(others) {
   lrqk_session_close(small);
   lrqk_session_close(rank);
   lrqk_session_close(full);
-  lrqk_engine_close(engine);
-  lrqk_model_close(model);
-  open_engine("host", other_path, 8);
-  s = session("proxy=pairs rank=16", CTX);
+  rig_close(&rig);
+  open_engine("host", 8);
+  s = rig_session(&rig, "proxy=pairs rank=16", CTX);
   is_refused(s, LRQK_USAGE, "another model");
   lrqk_session_close(s);
   close_engine();
@@ -375,8 +332,8 @@ static void save_forever(lrqk_session *s) {
 START_TEST(killed) {
   const char *e = getenv("LRQK_TEST_KILLS");
   int n = e ? atoi(e) : 30, replaced = 0;
-  open_engine("host", path, 7);
-  lrqk_session *s = session("active=64 lite=8", CTX), *t = session("active=64 lite=8", CTX);
+  open_engine("host", 7);
+  lrqk_session *s = rig_session(&rig, "active=64 lite=8", CTX), *t = rig_session(&rig, "active=64 lite=8", CTX);
   ck_assert_int_eq(lrqk_session_prefill(s, ids, 600, 0, NULL, NULL), LRQK_OK);
   ck_assert_int_eq(lrqk_session_save(s, file, NULL, 0), LRQK_OK);
   uint64_t state = 1;
@@ -409,9 +366,8 @@ END_TEST
 
 int main(void) {
   if (!hash_available()) { puts("skipped: built without xxhash"); return 77; }
-  snprintf(path, sizeof path, "test_session_%d.gguf", (int)getpid());
-  snprintf(other_path, sizeof other_path, "test_session_%d_other.gguf", (int)getpid());
   snprintf(file, sizeof file, "test_session_%d.lrqk", (int)getpid());
+  rig_quiet = true;
   Suite *suite = suite_create("session");
   TCase *t = tcase_create("session");
   tcase_set_timeout(t, 0);
