@@ -4,85 +4,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/mem.h"
-#include "engine.h"
-#include "gguf_writer.h"
-#include "kernel_harness.h"
+#include "session_rig.h"
 
 #include "suite.h"   /* last: it has a macro named fail */
 
 enum { VOCAB = 288, CTX = 2048 };
 
-static char path[64];
-static int complaints;   /* of the validation layer */
-
-static void log_errors(void *ud, enum lrqk_log_level level, const char *text) {
-  (void)ud;
-  if (level <= LRQK_LOG_HINT) fprintf(stderr, "%s\n", text);
-  if (level == LRQK_LOG_ERROR && !strncmp(text, "Vulkan: ", 8)) complaints++;
-}
-
-static void silent(void *ud, enum lrqk_log_level level, const char *text) { (void)ud; (void)level; (void)text; }
-
-static const struct tiny_model shape_gqa = { .layers = 3, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB, .ctx = CTX, .seed = 7 };
-static const struct tiny_model shape_mha = { .layers = 2, .embd = 64, .ff = 96, .heads = 2, .kv_heads = 2, .head_size = 64, .vocab = VOCAB, .ctx = CTX, .seed = 8, .type = TYPE_Q8_0 };
-static const struct tiny_model shape_mqa = { .layers = 2, .embd = 160, .ff = 96, .heads = 10, .kv_heads = 1, .head_size = 16, .vocab = VOCAB, .ctx = CTX, .seed = 9, .type = TYPE_Q4_1 };
-
-struct rig { lrqk_model *model; lrqk_engine *engine; };
-
-/* An engine whose device may have lowered limits, which the public call does not offer. */
-static struct rig rig_open(const struct tiny_model *shape, const struct device_options *dev) {
-  struct rig r;
-  tiny_model_save(shape, path);
-  const struct lrqk_model_options mo = { .log = log_errors };
-  ck_assert_int_eq(lrqk_model_open(&r.model, path, &mo), LRQK_OK);
-  r.engine = mem_alloc(1, sizeof *r.engine);
-  r.engine->model = r.model;
-  struct device_options opt = *dev;
-  opt.validate = test_validates();
-  ck_assert_int_eq(device_open(&r.engine->dev, &r.model->log, &opt), LRQK_OK);
-  ck_assert_int_eq(model_load(&r.engine->weights, &r.model->hp, r.model->gguf, r.engine->dev, NULL, NULL), LRQK_OK);
-  return r;
-}
-
-static void rig_close(struct rig *r) {
-  lrqk_engine_close(r->engine);
-  lrqk_model_close(r->model);
-  unlink(path);
-  ck_assert_msg(complaints == 0, "%d messages of the validation layer", complaints);
-}
-
-static lrqk_session *session(struct rig *r, const char *options) {
-  struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = CTX };
-  char text[256];
-  snprintf(text, sizeof text, "%s", options);
-  for (char *p = strtok(text, " "); p; p = strtok(NULL, " ")) {
-    char *eq = strchr(p, '=');
-    *eq = 0;
-    ck_assert_int_eq(lrqk_cache_set(&o.cache, p, eq + 1, log_errors, NULL), LRQK_OK);
-  }
-  lrqk_session *s;
-  ck_assert_int_eq(lrqk_session_open(&s, r->engine, &o), LRQK_OK);
-  return s;
-}
+static const struct tiny_model shape_gqa = { .layers = 3, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB,
+                                             .ctx = CTX, .seed = 7 };
+static const struct tiny_model shape_mha = { .layers = 2, .embd = 64, .ff = 96, .heads = 2, .kv_heads = 2, .head_size = 64, .vocab = VOCAB,
+                                             .ctx = CTX, .seed = 8, .type = TYPE_Q8_0 };
+static const struct tiny_model shape_mqa = { .layers = 2, .embd = 160, .ff = 96, .heads = 10, .kv_heads = 1, .head_size = 16, .vocab = VOCAB,
+                                             .ctx = CTX, .seed = 9, .type = TYPE_Q4_1 };
 
 static int32_t *text_ids(size_t n, uint64_t seed) {
   int32_t *ids = malloc(n * sizeof *ids);
   for (size_t i = 0; i < n; i++) ids[i] = (int32_t)(writer_random(&seed) % VOCAB);
   return ids;
-}
-
-static double nmse(const float *a, const float *b, size_t n) {
-  double err = 0, var = 0, mean = 0;
-  for (size_t i = 0; i < n; i++) mean += b[i];
-  mean /= (double)n;
-  for (size_t i = 0; i < n; i++) {
-    err += ((double)a[i] - b[i]) * ((double)a[i] - b[i]);
-    var += (b[i] - mean) * (b[i] - mean);
-  }
-  return err / var;
 }
 
 /* Logits of steps [0, n): prefill ids[0..prompt) in `parts` parts, then decode the rest; [1 + decode][VOCAB]. */
@@ -98,18 +37,14 @@ static float *run(lrqk_session *s, const int32_t *ids, size_t prompt, size_t par
   for (size_t i = 0; i < decode; i++) {
     ck_assert_int_eq(lrqk_session_decode(s, ids[prompt + i]), LRQK_OK);
     memcpy(out + (1 + i) * VOCAB, lrqk_session_logits(s), VOCAB * sizeof *out);
-    if (verify) {
-      uint64_t differing;
-      ck_assert_int_eq(lrqk_session_verify(s, &differing), LRQK_OK);
-      ck_assert_uint_eq(differing, 0);
-    }
+    if (verify) rig_verify(s);
   }
   ck_assert_uint_eq(lrqk_session_length(s), prompt + decode);
   return out;
 }
 
 static float *run_options(struct rig *r, const char *options, const int32_t *ids, size_t prompt, size_t parts, size_t decode, bool verify) {
-  lrqk_session *s = session(r, options);
+  lrqk_session *s = rig_session(r, options, CTX);
   float *out = run(s, ids, prompt, parts, decode, verify);
   lrqk_session_close(s);
   return out;
@@ -117,14 +52,13 @@ static float *run_options(struct rig *r, const char *options, const int32_t *ids
 
 static void check_close(const float *a, const float *b, size_t steps, double limit, const char *what) {
   for (size_t i = 0; i < steps; i++) {
-    double e = nmse(a + i * VOCAB, b + i * VOCAB, VOCAB);
+    double e = nmse_centred(a + i * VOCAB, b + i * VOCAB, VOCAB);
     ck_assert_msg(e <= limit, "%s: step %zu has NMSE %g, limit %g", what, i, e, limit);
   }
 }
 
 static const struct tiny_model *const shapes[] = { &shape_gqa, &shape_mha, &shape_mqa };
 static const char *devices[3];   /* what tests open: the drivers, then host */
-static int n_devices;
 
 /* l <= k + w: the result of full, whatever the proxy, rank, group, sinks and dense layers. */
 START_TEST(all_active_equals_full) {
@@ -135,7 +69,7 @@ START_TEST(all_active_equals_full) {
     "attention=lrqk proxy=gram active=100 lite=20 group=max", "preset=paper rank=8 active=110 lite=8"
   };
   const struct device_options dev = { .select = devices[_i / 3] };
-  struct rig r = rig_open(shapes[_i % 3], &dev);
+  struct rig r = rig_open_device(shapes[_i % 3], &dev);
   int32_t *ids = text_ids(160, 1);
   float *full = run_options(&r, "attention=full", ids, 90, 1, 24, false);
   for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
@@ -153,12 +87,16 @@ END_TEST
 /* Far more candidates than active tokens: the active rows equal the host rows at every step, and running the same
  * thing again gives the same bits.  The text grows through k + w in decode and starts beyond it. */
 START_TEST(rows_and_bits) {
-  static const char *const options[] = { "proxy=pairs active=32 lite=8", "proxy=pairs active=40 lite=8 group=max proxy-type=fp16 rank=8", "proxy=pairs active=24 lite=3 group=none dense-layers=none",
-                                         "proxy=gram active=32 lite=8", "mean-key=on active=32 lite=8", "proxy=gram mean-key=off active=24 lite=3 group=none proxy-type=fp16 dense-layers=none",
-                                         "preset=paper rank=8 active=32 lite=8", "proxy=paper active=24 lite=3", "proxy=paper share=head active=24 lite=1 group=max",
-                                         "proxy=paper group=none active=32 lite=8 freeze-basis=on", "proxy=gram active=32 lite=8 refresh=7", "proxy=pairs active=32 lite=8 refresh=3" };
+  static const char *const options[] = { "proxy=pairs active=32 lite=8", "proxy=pairs active=40 lite=8 group=max proxy-type=fp16 rank=8",
+                                         "proxy=pairs active=24 lite=3 group=none dense-layers=none", "proxy=gram active=32 lite=8",
+                                         "mean-key=on active=32 lite=8",
+                                         "proxy=gram mean-key=off active=24 lite=3 group=none proxy-type=fp16 dense-layers=none",
+                                         "preset=paper rank=8 active=32 lite=8", "proxy=paper active=24 lite=3",
+                                         "proxy=paper share=head active=24 lite=1 group=max",
+                                         "proxy=paper group=none active=32 lite=8 freeze-basis=on", "proxy=gram active=32 lite=8 refresh=7",
+                                         "proxy=pairs active=32 lite=8 refresh=3" };
   const struct device_options dev = { .select = devices[_i / 2] };
-  struct rig r = rig_open(_i % 2 ? &shape_mha : &shape_gqa, &dev);
+  struct rig r = rig_open_device(_i % 2 ? &shape_mha : &shape_gqa, &dev);
   int32_t *ids = text_ids(700, 2);
   for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
     for (size_t prompt = 20; prompt <= 600; prompt += 580) {
@@ -176,11 +114,12 @@ END_TEST
 
 /* A prompt in parts, on top of each other, gives what it gives at once: exact attention over everything so far. */
 START_TEST(prompt_in_parts) {
-  static const char *const options[] = { "attention=full", "attention=offload", "proxy=pairs active=64 lite=8", "proxy=pairs active=64 lite=8 dense-layers=none group=none",
-                                         "proxy=gram active=64 lite=8", "proxy=gram active=64 lite=8 rank=16 mean-key=off proxy-type=fp16",
+  static const char *const options[] = { "attention=full", "attention=offload", "proxy=pairs active=64 lite=8",
+                                         "proxy=pairs active=64 lite=8 dense-layers=none group=none", "proxy=gram active=64 lite=8",
+                                         "proxy=gram active=64 lite=8 rank=16 mean-key=off proxy-type=fp16",
                                          "preset=paper rank=8 active=64 lite=8" };
   const struct device_options dev = { .select = devices[_i] };
-  struct rig r = rig_open(&shape_gqa, &dev);
+  struct rig r = rig_open_device(&shape_gqa, &dev);
   int32_t *ids = text_ids(400, 3);
   for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
     float *one = run_options(&r, options[i], ids, 301, 1, 12, false);
@@ -198,22 +137,22 @@ END_TEST
 
 /* Decode, then another prompt, then decode: rows, maps and proxies stay right. */
 START_TEST(prompt_after_decode) {
-  static const char *const options[][2] = { { "proxy=pairs active=32 lite=8", "proxy=pairs active=300 lite=8" }, { "proxy=gram active=32 lite=8", "proxy=gram active=300 lite=8" },
+  static const char *const options[][2] = { { "proxy=pairs active=32 lite=8", "proxy=pairs active=300 lite=8" },
+                                            { "proxy=gram active=32 lite=8", "proxy=gram active=300 lite=8" },
                                             { "preset=paper rank=8 active=32 lite=8", "preset=paper rank=8 active=300 lite=8" } };
   const struct device_options dev = { .select = devices[_i / 3] };
-  struct rig r = rig_open(&shape_gqa, &dev);
+  struct rig r = rig_open_device(&shape_gqa, &dev);
   int32_t *ids = text_ids(500, 4);
-  lrqk_session *s = session(&r, options[_i % 3][0]), *all = session(&r, options[_i % 3][1]), *full = session(&r, "attention=full");
+  lrqk_session *s = rig_session(&r, options[_i % 3][0], CTX), *all = rig_session(&r, options[_i % 3][1], CTX),
+               *full = rig_session(&r, "attention=full", CTX);
   free(run(s, ids, 100, 1, 10, true));
   free(run(all, ids, 100, 1, 10, true));
   free(run(full, ids, 110, 1, 0, false));
   lrqk_session *const each[] = { s, all, full };
   for (int i = 0; i < 3; i++) ck_assert_int_eq(lrqk_session_prefill(each[i], ids + 110, 150, 0, NULL, NULL), LRQK_OK);
-  uint64_t differing;
   for (int i = 0; i < 12; i++) {
     for (int j = 0; j < 3; j++) ck_assert_int_eq(lrqk_session_decode(each[j], ids[260 + i]), LRQK_OK);
-    ck_assert_int_eq(lrqk_session_verify(s, &differing), LRQK_OK);
-    ck_assert_uint_eq(differing, 0);
+    rig_verify(s);
     check_close(lrqk_session_logits(all), lrqk_session_logits(full), 1, 1e-8, "everything active, after a second prompt");
   }
   for (int i = 0; i < 3; i++) lrqk_session_close(each[i]);
@@ -228,7 +167,7 @@ START_TEST(refreshed_proxies) {
   enum { FIRST = 44, STEPS = 24, EVERY = 5, TURN = 2 * EVERY / 3 };   /* the last of 3 layers */
   const char *const never = _i % 2 ? "proxy=gram active=32 lite=8 dense-layers=0-1" : "proxy=pairs active=32 lite=8 dense-layers=0-1 rank=12";
   const struct device_options dev = { .select = devices[_i / 2] };
-  struct rig r = rig_open(&shape_gqa, &dev);
+  struct rig r = rig_open_device(&shape_gqa, &dev);
   int32_t *ids = text_ids(FIRST + STEPS, 13);
   char options[96];
   snprintf(options, sizeof options, "%s refresh=%d", never, EVERY);
@@ -240,7 +179,7 @@ START_TEST(refreshed_proxies) {
     refreshed += solved == t;
     float *want = run_options(&r, never, ids, solved, 1, t - solved + 1, false);
     check_close(x + (t - FIRST + 1) * VOCAB, want + (t - solved + 1) * VOCAB, 1, 1e-8, options);
-    apart = fmax(apart, nmse(x + (t - FIRST + 1) * VOCAB, without + (t - FIRST + 1) * VOCAB, VOCAB));
+    apart = fmax(apart, nmse_centred(x + (t - FIRST + 1) * VOCAB, without + (t - FIRST + 1) * VOCAB, VOCAB));
     free(want);
   }
   ck_assert_uint_ge(refreshed, 2);
@@ -254,18 +193,18 @@ END_TEST
 
 /* Small limits cut KV rows, proxies and weights into pages and slabs: the same as without (vulkan: both loaders). */
 START_TEST(pages_and_slabs) {
-  static const char *const options[] = { "attention=full", "attention=offload", "proxy=pairs active=48 lite=8", "proxy=pairs active=48 lite=8 group=none proxy-type=fp16",
-                                         "proxy=gram active=48 lite=8" };
+  static const char *const options[] = { "attention=full", "attention=offload", "proxy=pairs active=48 lite=8",
+                                         "proxy=pairs active=48 lite=8 group=none proxy-type=fp16", "proxy=gram active=48 lite=8" };
   enum { N = sizeof options / sizeof *options };
   const struct device_options whole = { .select = devices[0], .texel = _i ? 1 : -1 };
   struct device_options cut = whole;
   cut.max_binding = 512 * 2 * 32 * 4;   /* one page of 512 tokens of the GQA shape */
   int32_t *ids = text_ids(1300, 5);
   float *want[N];
-  struct rig r = rig_open(&shape_gqa, &whole);
+  struct rig r = rig_open_device(&shape_gqa, &whole);
   for (size_t i = 0; i < N; i++) want[i] = run_options(&r, options[i], ids, 1100, 1, 8, false);
   rig_close(&r);
-  r = rig_open(&shape_gqa, &cut);
+  r = rig_open_device(&shape_gqa, &cut);
   for (size_t i = 0; i < N; i++) {
     float *x = run_options(&r, options[i], ids, 1100, 1, 8, i > 1);
     check_close(x, want[i], 9, 1e-8, options[i]);
@@ -286,7 +225,7 @@ START_TEST(devices_agree) {
   float *want = NULL;
   for (size_t i = 0; i < sizeof dev / sizeof *dev; i++) {
     if ((i && !test_uses(dev[i].select)) || (dev[i].texel == 1 && !test_texel_loads())) continue;
-    struct rig r = rig_open(shapes[_i], &dev[i]);
+    struct rig r = rig_open_device(shapes[_i], &dev[i]);
     float *x = run_options(&r, _i == 2 ? "proxy=pairs active=400 lite=8 group=none" : "proxy=pairs active=400 lite=8", ids, 333, 1, 10, true);
     if (want) check_close(x, want, 11, 1e-8, names[i]);
     else want = x;
@@ -300,13 +239,14 @@ END_TEST
 
 /* A text that was prefilled once goes on under any policy as if it had been prefilled there: the same bits. */
 START_TEST(copied_sessions) {
-  static const char *const options[] = { "attention=full", "attention=offload", "proxy=pairs active=64 lite=8", "proxy=pairs active=64 lite=8 dense-layers=none group=none",
-                                         "proxy=pairs active=500 lite=8", "proxy=gram active=64 lite=8",
+  static const char *const options[] = { "attention=full", "attention=offload", "proxy=pairs active=64 lite=8",
+                                         "proxy=pairs active=64 lite=8 dense-layers=none group=none", "proxy=pairs active=500 lite=8",
+                                         "proxy=gram active=64 lite=8",
                                          "proxy=gram active=64 lite=8 dense-layers=none group=none mean-key=off horizon=64",
                                          "preset=paper rank=8 active=64 lite=8", "proxy=paper active=64 lite=8" };
   static const enum lrqk_proxy lender[] = { LRQK_PROXY_PAIRS, LRQK_PROXY_GRAM, LRQK_PROXY_PAPER };
   const struct device_options dev = { .select = devices[_i / 3] };
-  struct rig r = rig_open(&shape_gqa, &dev);
+  struct rig r = rig_open_device(&shape_gqa, &dev);
   int32_t *ids = text_ids(400, 12);
   struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = CTX };
   o.cache.active = 8;
@@ -319,7 +259,7 @@ START_TEST(copied_sessions) {
   ck_assert_int_eq(lrqk_session_prefill(from, ids, 301, 0, NULL, NULL), LRQK_OK);
   for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
     if (o.cache.proxy != LRQK_PROXY_PAPER && strstr(options[i], "paper")) continue;   /* it has sums of its own, see bad_calls */
-    lrqk_session *to = session(&r, options[i]);
+    lrqk_session *to = rig_session(&r, options[i], CTX);
     ck_assert_int_eq(lrqk_session_copy(to, from), LRQK_OK);
     float *want = run_options(&r, options[i], ids, 301, 1, 12, false);
     ck_assert_mem_eq(lrqk_session_logits(to), want, VOCAB * sizeof *want);
@@ -350,7 +290,7 @@ START_TEST(interrupted_prefill) {
   static const enum lrqk_proxy proxy[] = { LRQK_PROXY_PAIRS, LRQK_PROXY_GRAM, LRQK_PROXY_PAPER };
   const char *const options = each[_i];
   const struct device_options dev = { .select = devices[0] };
-  struct rig r = rig_open(&shape_gqa, &dev);
+  struct rig r = rig_open_device(&shape_gqa, &dev);
   int32_t *ids = text_ids(400, 7);
   for (int stop = 0; stop < 9; stop += 2) {
     struct stopper st = { .left = 1 << 20 };
@@ -358,7 +298,7 @@ START_TEST(interrupted_prefill) {
     o.cache.active = 32;
     o.cache.lite = 8;
     o.cache.proxy = proxy[_i];
-    lrqk_session *s, *clean = session(&r, options);
+    lrqk_session *s, *clean = rig_session(&r, options, CTX);
     ck_assert_int_eq(lrqk_session_open(&s, r.engine, &o), LRQK_OK);
     ck_assert_int_eq(lrqk_session_prefill(s, ids, 100, 0, NULL, NULL), LRQK_OK);
     st.left = stop;
@@ -387,10 +327,10 @@ static bool collect(void *ud, uint64_t pos, const float *logits) {
 /* Logits of every position of a prompt are those that decoding it token by token gives. */
 START_TEST(logits_of_all_positions) {
   const struct device_options dev = { .select = devices[_i] };
-  struct rig r = rig_open(&shape_gqa, &dev);
+  struct rig r = rig_open_device(&shape_gqa, &dev);
   int32_t *ids = text_ids(100, 8);
   float *all = malloc(100 * VOCAB * sizeof *all);
-  lrqk_session *s = session(&r, "attention=full");
+  lrqk_session *s = rig_session(&r, "attention=full", CTX);
   ck_assert_int_eq(lrqk_session_prefill(s, ids, 70, 0, collect, all), LRQK_OK);
   ck_assert_int_eq(lrqk_session_prefill(s, ids + 70, 30, 80, collect, all), LRQK_OK);
   lrqk_session_close(s);
@@ -406,13 +346,13 @@ END_TEST
 
 START_TEST(figures) {
   const struct device_options dev = { .select = devices[0] };
-  struct rig r = rig_open(&shape_gqa, &dev);
+  struct rig r = rig_open_device(&shape_gqa, &dev);
   int32_t *ids = text_ids(1100, 9);
   struct lrqk_cache_stats full, offload, lrqk;
   const char *const options[] = { "attention=full", "attention=offload", "proxy=pairs active=64 lite=16" };
   struct lrqk_cache_stats *const out[] = { &full, &offload, &lrqk };
   for (int i = 0; i < 3; i++) {
-    lrqk_session *s = session(&r, options[i]);
+    lrqk_session *s = rig_session(&r, options[i], CTX);
     free(run(s, ids, 1000, 1, 10, false));
     ck_assert_int_eq(lrqk_session_stats(s, out[i]), LRQK_OK);
     lrqk_session_close(s);
@@ -437,8 +377,8 @@ END_TEST
 
 START_TEST(bad_calls) {
   const struct device_options dev = { .select = "host" };
-  struct rig r = rig_open(&shape_gqa, &dev);
-  r.model->log.fn = r.engine->dev->log.fn = silent;
+  struct rig r = rig_open_device(&shape_gqa, &dev);
+  rig_quiet = true;
   struct lrqk_session_options o = { .cache = lrqk_cache_defaults(), .n_ctx = CTX + 1 };
   lrqk_session *s = NULL;
   ck_assert_int_eq(lrqk_session_open(&s, r.engine, &o), LRQK_USAGE);
@@ -457,7 +397,7 @@ START_TEST(bad_calls) {
   ck_assert_int_eq(lrqk_session_prefill(s, ids, 64, 0, NULL, NULL), LRQK_OK);
   ck_assert_int_eq(lrqk_session_decode(s, 1), LRQK_PROMPT);
   lrqk_session_close(s);
-  lrqk_session *pairs = session(&r, "proxy=pairs dense-layers=none"), *gram = session(&r, "proxy=gram");
+  lrqk_session *pairs = rig_session(&r, "proxy=pairs dense-layers=none", CTX), *gram = rig_session(&r, "proxy=gram", CTX);
   ck_assert_int_eq(lrqk_session_copy(gram, pairs), LRQK_USAGE);        /* it has no Grams, not being opened to lend */
   lrqk_session_close(pairs);
   lrqk_session_close(gram);
@@ -476,32 +416,31 @@ START_TEST(bad_calls) {
   o.cache.share = LRQK_SHARE_HEAD;
   ck_assert_int_eq(lrqk_session_open(&s, r.engine, &o), LRQK_USAGE);   /* for paper */
   struct lrqk_cache_options c = lrqk_cache_defaults();
-  static const char *const wrong[][2] = { { "rank", "6" }, { "rank", "x" }, { "active", "0" }, { "lite", "0" }, { "group", "mean" }, { "proxy", "svd" }, { "mean-key", "yes" }, { "horizon", "0" }, { "iters", "0" }, { "tol", "-1" }, { "tol", "x" },
-                                          { "share", "all" }, { "preset", "gram" }, { "lambda", "-1" }, { "lambda-q", "x" }, { "lambda-k", "" }, { "freeze-basis", "maybe" }, { "refresh", "-1" },
-                                          { "dense-layers", "3-1" }, { "dense-layers", "1,," }, { "dense-layers", "600" }, { "sinks", "-1" }, { "width", "1" } };
-  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) ck_assert_int_eq(lrqk_cache_set(&c, wrong[i][0], wrong[i][1], silent, NULL), LRQK_USAGE);
-  ck_assert_int_eq(lrqk_cache_set(&c, "dense-layers", "0,3-5,70", silent, NULL), LRQK_OK);
+  static const char *const wrong[][2] = { { "rank", "6" }, { "rank", "x" }, { "active", "0" }, { "lite", "0" }, { "group", "mean" },
+                                          { "proxy", "svd" }, { "mean-key", "yes" }, { "horizon", "0" }, { "iters", "0" }, { "tol", "-1" },
+                                          { "tol", "x" }, { "share", "all" }, { "preset", "gram" }, { "lambda", "-1" }, { "lambda-q", "x" },
+                                          { "lambda-k", "" }, { "freeze-basis", "maybe" }, { "refresh", "-1" }, { "dense-layers", "3-1" },
+                                          { "dense-layers", "1,," }, { "dense-layers", "600" }, { "sinks", "-1" }, { "width", "1" } };
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) ck_assert_int_eq(lrqk_cache_set(&c, wrong[i][0], wrong[i][1], rig_log, NULL), LRQK_USAGE);
+  ck_assert_int_eq(lrqk_cache_set(&c, "dense-layers", "0,3-5,70", rig_log, NULL), LRQK_OK);
   ck_assert_uint_eq(c.dense[0], 0x39);
   ck_assert_uint_eq(c.dense[1], 1u << 6);
-  ck_assert_int_eq(lrqk_cache_set(&c, "preset", "paper", silent, NULL), LRQK_OK);
-  ck_assert_int_eq(lrqk_cache_set(&c, "lambda-q", "0.5", silent, NULL), LRQK_OK);
+  ck_assert_int_eq(lrqk_cache_set(&c, "preset", "paper", rig_log, NULL), LRQK_OK);
+  ck_assert_int_eq(lrqk_cache_set(&c, "lambda-q", "0.5", rig_log, NULL), LRQK_OK);
   ck_assert(c.policy == LRQK_POLICY_LRQK && c.proxy == LRQK_PROXY_PAPER && c.proxy_type == LRQK_PROXY_FP16 && c.share == LRQK_SHARE_HEAD);
   ck_assert(c.group == LRQK_GROUP_NONE && c.rank == 32 && c.active == 2048 && c.lite == 64 && c.sinks == 0 && !c.tail && !c.dense[0] && !c.dense[1]);
   ck_assert(c.iters == 2 && c.tol == 1e-2 && c.lambda_q == 0.5 && c.lambda_k == 1 && c.lambda == 1 && !c.freeze_basis && !c.refresh);
+  rig_quiet = false;
   free(ids);
   rig_close(&r);
 }
 END_TEST
 
 int main(void) {
-  snprintf(path, sizeof path, "test_engine_%d.gguf", (int)getpid());
   Suite *suite = suite_create("engine");
   TCase *t = tcase_create("engine");
   tcase_set_timeout(t, 0);
-  const char *const drivers[] = { "vulkan", "opencl" };
-  for (int i = 0; i < 2; i++)
-    if (test_uses(drivers[i])) devices[n_devices++] = drivers[i];
-  devices[n_devices++] = "host";
+  int n_devices = test_devices(devices);
   bool texel = test_uses("vulkan") && test_texel_loads();
   if (n_devices == 1) fprintf(stderr, "only the host device: devices_agree is left out, and one loader of pages_and_slabs\n");
   tcase_add_loop_test(t, all_active_equals_full, 0, 3 * n_devices);
