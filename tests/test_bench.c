@@ -5,13 +5,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <jansson.h>
-
 #include "gguf_writer.h"
 #include "kernel_harness.h"
 #include "lrqk/lrqk.h"
 
-#include "suite.h"   /* last: it has a macro named fail */
+#include "json_check.h"   /* last: Check has a macro named fail */
+#include "suite.h"
 
 enum { HEADS = 6, DEPTH = 200, PROMPT = 40, TOKENS = 2, RUNS = 2, SPARSE = 2 };   /* SPARSE: layers that are not dense */
 
@@ -29,18 +28,6 @@ static int run(const char *arguments, const char *device, char out[80]) {
   int code = system(command);
   unlink(path);
   return WEXITSTATUS(code);
-}
-
-static double number(const json_t *e, const char *key) {
-  const json_t *v = json_object_get(e, key);
-  ck_assert_msg(json_is_number(v), "an object without a number \"%s\"", key);
-  return json_number_value(v);
-}
-
-static const char *string(const json_t *e, const char *key) {
-  const char *s = json_string_value(json_object_get(e, key));
-  ck_assert_msg(s, "an object without a string \"%s\"", key);
-  return s;
 }
 
 static double size(const json_t *e, size_t i) { return json_number_value(json_array_get(json_object_get(e, "size"), i)); }
@@ -64,9 +51,7 @@ START_TEST(kernels_have_figures) {
   char arguments[120], out[80];
   snprintf(arguments, sizeof arguments, "--kernels -p %d -n %d -r %d -d %d --attention lrqk:active=64,lite=16 --json", PROMPT, TOKENS, RUNS, DEPTH);
   ck_assert_int_eq(run(arguments, devices[_i], out), 0);
-  json_error_t error;
-  json_t *root = json_load_file(out, JSON_REJECT_DUPLICATES, &error), *list = json_object_get(root, "kernels");
-  ck_assert_msg(root, "%s in line %d", error.text, error.line);
+  json_t *root = load(out), *list = json_object_get(root, "kernels");
   size_t i, matmuls = 0, scores = 0;
   const json_t *k;
   json_array_foreach(list, i, k) {
@@ -107,10 +92,7 @@ int main(void) {
   Suite *suite = suite_create("bench");
   TCase *t = tcase_create("bench");
   tcase_set_timeout(t, 0);
-  int n = 0;
-  if (test_uses("vulkan")) devices[n++] = "vulkan";
-  if (test_uses("opencl")) devices[n++] = "opencl";
-  devices[n++] = "host";
+  int n = test_devices(devices);
   tcase_add_loop_test(t, kernels_have_figures, 0, n);
   tcase_add_test(t, only_named_kernels);
   suite_add_tcase(suite, t);

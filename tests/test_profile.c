@@ -6,23 +6,19 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <jansson.h>
-
-#include "engine.h"
-#include "gguf_writer.h"
-#include "kernel_harness.h"
 #include "lrqk/profile.h"
+#include "session_rig.h"
 #include "trace_sample.h"
 
-#include "suite.h"   /* last: it has a macro named fail */
+#include "json_check.h"   /* last: Check has a macro named fail */
+#include "suite.h"
 
 enum { VOCAB = 288, CTX = 512, LONG = 8192, PROMPT = 200, STEPS = 9, EVERY = 4, ROW = 2 * 32 * 2,
        KEPT = (6 + 2 * 2) * 32 * 4 / 2 };   /* bytes of one K, V row; a KV head's part of what waits for the Gram sums */
 
 static char path[64];
 static const char *devices[3];   /* what tests open: the drivers, then host */
-static lrqk_model *model;
-static lrqk_engine *engine;
+static struct rig rig;
 static lrqk_session *session;
 static struct { struct lrqk_profile_event event[20000]; size_t n; } events;
 
@@ -32,47 +28,29 @@ static void keep(void *ud, const struct lrqk_profile_event *e) {
   events.event[events.n++] = *e;
 }
 
-static void log_errors(void *ud, enum lrqk_log_level level, const char *text) {
-  (void)ud;
-  if (level <= LRQK_LOG_HINT) fprintf(stderr, "%s\n", text);
-}
-
-static void silent(void *ud, enum lrqk_log_level level, const char *text) { (void)ud; (void)level; (void)text; }
+static const struct tiny_model shape = { .layers = 3, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB, .ctx = LONG,
+                                         .seed = 7 };
 
 static void open_policy(const char *device, bool timing, enum lrqk_policy policy, uint32_t n_ctx) {
   events.n = 0;
-  static const struct tiny_model shape = { .layers = 3, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB,
-                                           .ctx = LONG, .seed = 7 };
-  tiny_model_save(&shape, path);
-  const struct lrqk_model_options mo = { .log = timing ? log_errors : silent };
-  ck_assert_int_eq(lrqk_model_open(&model, path, &mo), LRQK_OK);
-  const struct lrqk_engine_options eo = { .device = device, .validate = test_validates(), .timing = timing };
-  ck_assert_int_eq(lrqk_engine_open(&engine, model, &eo), LRQK_OK);
+  rig_quiet = !timing;   /* what needs it fails */
+  rig = rig_open(&shape, &(struct lrqk_engine_options){ .device = device, .timing = timing });
   struct lrqk_session_options so = { .cache = lrqk_cache_defaults(), .n_ctx = n_ctx };
   so.cache.policy = policy;
   so.cache.active = 64;
   so.cache.lite = 16;
-  ck_assert_int_eq(lrqk_session_open(&session, engine, &so), LRQK_OK);
+  ck_assert_int_eq(lrqk_session_open(&session, rig.engine, &so), LRQK_OK);
 }
 
 static void open_session(const char *device, bool timing) { open_policy(device, timing, LRQK_POLICY_LRQK, CTX); }
 
 static void close_session(void) {
   lrqk_session_close(session);
-  lrqk_engine_close(engine);
-  lrqk_model_close(model);
-  unlink(path);
+  rig_close(&rig);
 }
 
-static void prefill(void) {
-  int32_t ids[PROMPT];
-  for (int i = 0; i < PROMPT; i++) ids[i] = i * i % VOCAB;
-  ck_assert_int_eq(lrqk_session_prefill(session, ids, PROMPT, 0, NULL, NULL), LRQK_OK);
-}
-
-static void decode(int n) {
-  for (int i = 0; i < n; i++) ck_assert_int_eq(lrqk_session_decode(session, 7 * i % VOCAB), LRQK_OK);
-}
+static void prefill(void) { rig_prompt(session, PROMPT); }
+static void decode(uint32_t n) { rig_decode(session, n, NULL); }
 
 static void profile_whole(void) {
   const struct lrqk_profile_options o = { .fn = keep, .every = EVERY, .whole = true };
@@ -95,7 +73,7 @@ static size_t count(uint64_t token, const char *name) {
  * host's clock, give or take the clocks' error. */
 static void check_call(uint64_t token) {
   const struct lrqk_profile_event *call = NULL, *last = NULL;
-  bool in_order = engine->dev->caps.info.queues < 2 || !engine->dev->ops->times_aside;
+  bool in_order = rig.engine->dev->caps.info.queues < 2 || !rig.engine->dev->ops->times_aside;
   for (size_t i = 0; i < events.n; i++)
     if (events.event[i].token == token && events.event[i].host && !strcmp(events.event[i].name, "call")) call = &events.event[i];
   ck_assert_ptr_nonnull(call);
@@ -252,7 +230,7 @@ START_TEST(figures_of_kernels) {
   ck_assert_double_eq(flops, 2 * weights);
   ck_assert(bytes > 4 * weights && bytes < 4.2 * weights);
   struct lrqk_ceilings c;
-  ck_assert_int_eq(lrqk_engine_ceilings(engine, &c), LRQK_OK);
+  ck_assert_int_eq(lrqk_engine_ceilings(rig.engine, &c), LRQK_OK);
   ck_assert(c.device_gb_per_s > 0.01 && c.device_gb_per_s < 1e5 && c.bus_gb_per_s > 0.01 && c.gflop_per_s > 0.01 && c.gflop_per_s < 1e7);
   ck_assert(c.empty_us >= 0 && c.empty_us < 1e5 && c.stamp_us >= 0 && c.stamp_us < 1e4);
   close_session();
@@ -264,19 +242,12 @@ START_TEST(needs_timing) {
   const struct lrqk_profile_options o = { .fn = keep };
   struct lrqk_ceilings c;
   ck_assert_int_eq(lrqk_session_profile(session, &o), LRQK_USAGE);
-  ck_assert_int_eq(lrqk_engine_ceilings(engine, &c), LRQK_USAGE);
+  ck_assert_int_eq(lrqk_engine_ceilings(rig.engine, &c), LRQK_USAGE);
   close_session();
 }
 END_TEST
 
 /* ---- what the program writes */
-
-static json_t *load(const char *name) {
-  json_error_t error;
-  json_t *root = json_load_file(name, JSON_REJECT_DUPLICATES, &error);
-  ck_assert_msg(root, "%s: %s in line %d", name, error.text, error.line);
-  return root;
-}
 
 /* Profiles the tiny model on a text of one byte again and again: two of the five tokens are timed. */
 static void run_program(const char *device, char json[80], char trace[80]) {
@@ -288,22 +259,12 @@ static void run_program(const char *device, char json[80], char trace[80]) {
   ck_assert_ptr_nonnull(f);
   for (int i = 0; i < 4 * PROMPT; i++) fputc('a' + i * i % 23, f);
   fclose(f);
-  snprintf(command, sizeof command, "%s profile -q -m %s -f %s --device %s --prefill %d --decode 5 --every 4 --per-head --quality 2 --active 64 --lite 16 --json --trace %s > %s",
+  snprintf(command, sizeof command,
+           "%s profile -q -m %s -f %s --device %s --prefill %d --decode 5 --every 4 --per-head --quality 2 --active 64 --lite 16 --json"
+           " --trace %s > %s",
            TEST_PROGRAM, path, text, device, PROMPT, trace, json);
   ck_assert_int_eq(system(command), 0);
   unlink(text);
-}
-
-static double number(const json_t *e, const char *key) {
-  const json_t *v = json_object_get(e, key);
-  ck_assert_msg(json_is_number(v), "an object without a number \"%s\"", key);
-  return json_number_value(v);
-}
-
-static const char *string(const json_t *e, const char *key) {
-  const char *s = json_string_value(json_object_get(e, key));
-  ck_assert_msg(s, "an object without a string \"%s\"", key);
-  return s;
 }
 
 struct slice { double begin, end; const char *name; };
@@ -372,8 +333,8 @@ static void check_heads(const json_t *root) {
     if (i < 2) ck_assert(json_is_null(json_object_get(h, "hit_rate")));
     else ck_assert_double_eq_tol(number(h, "hit_rate"), 1 - number(h, "misses") / (5 * 64), 1e-6);
     if (i < 2) ck_assert(json_is_null(json_object_get(h, "mass")));
-    else ck_assert(number(h, "mass") > 0 && number(h, "mass") <= number(h, "best_mass") + 1e-6 && number(h, "least_mass") <= number(h, "mass") + 1e-6 &&
-                   number(h, "best_mass") < 1.00001 && number(h, "recall") <= 1);
+    else ck_assert(number(h, "mass") > 0 && number(h, "mass") <= number(h, "best_mass") + 1e-6 &&
+                   number(h, "least_mass") <= number(h, "mass") + 1e-6 && number(h, "best_mass") < 1.00001 && number(h, "recall") <= 1);
     ck_assert_double_eq_tol(number(h, "bus_bytes_per_token"), i < 2 ? 0 : number(h, "misses") / 5 * ROW + ROW + KEPT, 1e-6);
   }
   json_array_foreach(samples, k, s) {
@@ -441,7 +402,7 @@ static void check_times(const json_t *kernels, const json_t *trace) {
 
 START_TEST(files_keep_the_rules) {
   char json[80], trace[80];
-  open_session(devices[_i], true);   /* for the file of the model */
+  tiny_model_save(&shape, path);
   run_program(devices[_i], json, trace);
   json_t *profiled = load(json), *timeline = load(trace), *list = json_object_get(profiled, "kernels");
   ck_assert_int_eq((int)number(profiled, "schema"), 1);
@@ -468,7 +429,7 @@ START_TEST(files_keep_the_rules) {
   json_decref(timeline);
   unlink(json);
   unlink(trace);
-  close_session();
+  unlink(path);
 }
 END_TEST
 
@@ -581,10 +542,10 @@ START_TEST(second_queue) {
   char file[80];
   snprintf(file, sizeof file, "%s.trace", path);
   open_policy(devices[_i], true, LRQK_POLICY_OFFLOAD, LONG);
-  engine->dev->caps.info.queues = 2;
+  rig.engine->dev->caps.info.queues = 2;
   ck_assert_int_eq(lrqk_session_fill(session, LONG - 20 * EVERY, 1), LRQK_OK);
   profile(false);
-  bool apart = engine->dev->ops->times_aside;
+  bool apart = rig.engine->dev->ops->times_aside;
   for (int tries = 0; tries < 20 && (tries == 0 || (apart && !overlapping())); tries++) {
     events.n = 0;
     decode(EVERY);
@@ -608,10 +569,7 @@ int main(void) {
   Suite *suite = suite_create("profile");
   TCase *t = tcase_create("profile");
   tcase_set_timeout(t, 0);
-  int n = 0;
-  if (test_uses("vulkan")) devices[n++] = "vulkan";
-  if (test_uses("opencl")) devices[n++] = "opencl";
-  devices[n++] = "host";
+  int n = test_devices(devices);
   tcase_add_loop_test(t, every_command_has_one_slice, 0, n);
   tcase_add_loop_test(t, prefill_and_serial, 0, n);
   tcase_add_loop_test(t, whole_submits, 0, n);
