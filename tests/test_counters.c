@@ -4,12 +4,9 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "device/vulkan/vk.h"
-#include "engine.h"
-#include "gguf_writer.h"
-#include "lrqk/lrqk.h"
+#include "session_rig.h"
 #include "suite.h"
 
 /* ---- the driver */
@@ -20,7 +17,8 @@ struct fake_counter { const char *name, *category; VkPerformanceCounterScopeKHR 
                       VkPerformanceCounterStorageKHR storage; uint32_t passes; };
 
 #define COUNTER(name, category, scope, unit, storage, passes) \
-  { name, category, VK_PERFORMANCE_COUNTER_SCOPE_##scope##_KHR, VK_PERFORMANCE_COUNTER_UNIT_##unit##_KHR, VK_PERFORMANCE_COUNTER_STORAGE_##storage##_KHR, passes }
+  { name, category, VK_PERFORMANCE_COUNTER_SCOPE_##scope##_KHR, VK_PERFORMANCE_COUNTER_UNIT_##unit##_KHR, \
+    VK_PERFORMANCE_COUNTER_STORAGE_##storage##_KHR, passes }
 static const struct fake_counter counters[] = {
   COUNTER("Waves", "Core", COMMAND, GENERIC, UINT64, 1), COUNTER("Power", "Board", COMMAND_BUFFER, WATTS, FLOAT64, 1),
   COUNTER("L2 hits", "Cache", COMMAND, PERCENTAGE, FLOAT32, 1), COUNTER("Stalls", "Core", COMMAND, CYCLES, INT64, 3),
@@ -51,7 +49,8 @@ static uint32_t number_of(VkQueryPool pool) {   /* FAKE_POOLS: a real one */
   return (uintptr_t)pool >= (uintptr_t)fake.pool && at < sizeof fake.pool ? (uint32_t)(at / sizeof fake.pool[0]) : FAKE_POOLS;
 }
 
-static VkResult VKAPI_CALL enumerate(VkPhysicalDevice phys, uint32_t family, uint32_t *n, VkPerformanceCounterKHR *c, VkPerformanceCounterDescriptionKHR *t) {
+static VkResult VKAPI_CALL enumerate(VkPhysicalDevice phys, uint32_t family, uint32_t *n, VkPerformanceCounterKHR *c,
+                                     VkPerformanceCounterDescriptionKHR *t) {
   (void)phys, (void)family;
   if (!c) {
     *n = fake.there;
@@ -377,37 +376,27 @@ static void count_name(void *ud, const struct lrqk_counter *c) { strcat(strcat(u
 
 START_TEST(profiles_have_counters) {
   enum { PROMPT = 40 };
-  static const struct tiny_model shape = { .layers = 2, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = 288, .ctx = 64, .seed = 7 };
-  char path[64], all[100] = "";
-  lrqk_model *model;
-  lrqk_engine *engine;
-  lrqk_session *session;
-  int32_t ids[PROMPT];
+  static const struct tiny_model shape = { .layers = 2, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = 288,
+                                           .ctx = 64, .seed = 7 };
+  char all[100] = "";
   uint64_t prompt = PROMPT;
-  for (int i = 0; i < PROMPT; i++) ids[i] = i * i % 288;
-  snprintf(path, sizeof path, "test_counters_%d.gguf", (int)getpid());
-  tiny_model_save(&shape, path);
-  ck_assert_int_eq(lrqk_model_open(&model, path, NULL), LRQK_OK);
-  ck_assert_int_eq(lrqk_engine_open(&engine, model, &(struct lrqk_engine_options){ .device = "vulkan", .timing = true }), LRQK_OK);
-  replace(engine->dev);
-  ck_assert_int_eq(vk_counters_open(engine->dev->backend, "Core,Cache"), LRQK_OK);
-  lrqk_engine_counters(engine, count_name, all);
+  struct rig r = rig_open(&shape, &(struct lrqk_engine_options){ .device = "vulkan", .timing = true });
+  replace(r.engine->dev);
+  ck_assert_int_eq(vk_counters_open(r.engine->dev->backend, "Core,Cache"), LRQK_OK);
+  lrqk_engine_counters(r.engine, count_name, all);
   ck_assert_str_eq(all, "Waves;L2 hits;L2 read;Drift;");
-  struct lrqk_session_options so = { .cache = lrqk_cache_defaults(), .n_ctx = 64 };
-  ck_assert_int_eq(lrqk_session_open(&session, engine, &so), LRQK_OK);
-  ck_assert_int_eq(lrqk_session_prefill(session, ids, PROMPT, 0, NULL, NULL), LRQK_OK);
+  lrqk_session *session = rig_session(&r, "", 64);
+  rig_prompt(session, PROMPT);
   const struct lrqk_profile_options o = { .fn = on_event, .ud = &prompt, .every = 1 };
   ck_assert_int_eq(lrqk_session_profile(session, &o), LRQK_OK);
   memset(&seen, 0, sizeof seen);
-  for (int i = 0; i < 2; i++) ck_assert_int_eq(lrqk_session_decode(session, i), LRQK_OK);
+  rig_decode(session, 2, NULL);
   ck_assert_uint_gt(seen.events, 40);
   ck_assert_uint_eq(seen.values, A_PASS * seen.events);
   ck_assert_uint_eq(seen.first[0], seen.events / 2);   /* all of the first token, none of the second */
   ck_assert_uint_eq(seen.first[1], 0);
   lrqk_session_close(session);
-  lrqk_engine_close(engine);
-  lrqk_model_close(model);
-  unlink(path);
+  rig_close(&r);
 }
 END_TEST
 

@@ -5,11 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "device/form.h"
-#include "gguf_writer.h"
-#include "kernel_harness.h"
+#include "session_rig.h"
 
 #include "suite.h"   /* last: it has a macro named fail */
 
@@ -60,7 +58,8 @@ START_TEST(asked_for) {
   ck_assert_int_eq(pin(&f, &blas, "clblast"), LRQK_OK);
   ck_assert(f.op[OP_MATMUL_WIDE].form == FORM_CLBLAST && f.op[OP_GRAM].form == FORM_CLBLAST && f.op[OP_MAP].form == FORM_CLBLAST);
   ck_assert_int_eq(f.op[OP_MATVEC].form, FORM_REGISTER);
-  static const char *const wrong[] = { "tiles", "matvec=auto", "matvec=", "matvecs=tile", "matvec=clblast", "map=tile", "gram=clblast", "matvec=tile;", "=tile", ",", "clblast" };
+  static const char *const wrong[] = { "tiles", "matvec=auto", "matvec=", "matvecs=tile", "matvec=clblast", "map=tile", "gram=clblast",
+                                       "matvec=tile;", "=tile", ",", "clblast" };
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) ck_assert_msg(pin(&f, &cpu, wrong[i]) == LRQK_USAGE, "%s", wrong[i]);
   ck_assert_int_eq(pin(&f, &blas, "matvec=clblast"), LRQK_USAGE);
   ck_assert_int_eq(pin(&f, &host, "tile"), LRQK_USAGE);
@@ -107,19 +106,17 @@ END_TEST
 /* ---- a model */
 
 enum { VOCAB = 288, PROMPT = 41, DECODE = 4, CTX = 64 };
+static const char sparse[] = "active=8 lite=8";
 
 static float *logits(lrqk_model *m, const char *device, const char *form, const char *policy) {
-  lrqk_engine *e;
-  lrqk_session *s;
-  struct lrqk_session_options so = { .cache = lrqk_cache_defaults(), .n_ctx = CTX };
-  so.cache.active = so.cache.lite = 8;
   int32_t ids[PROMPT + DECODE];
   uint64_t seed = 5;
   for (int i = 0; i < PROMPT + DECODE; i++) ids[i] = (int32_t)(writer_random(&seed) % VOCAB);
   float *out = test_memory((DECODE + 1) * VOCAB, sizeof *out);
-  ck_assert_int_eq(lrqk_cache_set(&so.cache, "attention", policy, NULL, NULL), LRQK_OK);
-  ck_assert_int_eq(lrqk_engine_open(&e, m, &(struct lrqk_engine_options){ .device = device, .form = form, .validate = test_validates() }), LRQK_OK);
-  ck_assert_int_eq(lrqk_session_open(&s, e, &so), LRQK_OK);
+  struct rig r = { .model = m };
+  const struct lrqk_engine_options eo = { .device = device, .form = form, .validate = test_validates() };
+  ck_assert_int_eq(lrqk_engine_open(&r.engine, m, &eo), LRQK_OK);
+  lrqk_session *s = rig_session(&r, policy, CTX);
   ck_assert_int_eq(lrqk_session_prefill(s, ids, PROMPT, 0, NULL, NULL), LRQK_OK);
   memcpy(out, lrqk_session_logits(s), VOCAB * sizeof *out);
   for (int i = 0; i < DECODE; i++) {
@@ -128,10 +125,10 @@ static float *logits(lrqk_model *m, const char *device, const char *form, const 
   }
   struct lrqk_choice choice;   /* of the last step, against the scores in double */
   ck_assert_int_eq(lrqk_session_verify_choice(s, &choice), LRQK_OK);
-  ck_assert_msg(!choice.wrong && (choice.chosen > 0) == !strcmp(policy, "lrqk"), "%s, %s: of %d chosen tokens %d are wrong", device, form,
+  ck_assert_msg(!choice.wrong && (choice.chosen > 0) == !strcmp(policy, sparse), "%s, %s: of %d chosen tokens %d are wrong", device, form,
                 (int)choice.chosen, (int)choice.wrong);
   lrqk_session_close(s);
-  lrqk_engine_close(e);
+  lrqk_engine_close(r.engine);
   return out;
 }
 
@@ -144,39 +141,25 @@ static int largest(const float *logits) {
 
 static void check_form(lrqk_model *m, const char *device, const char *form, const char *policy) {
   const float *want = logits(m, device, "register", policy), *got = logits(m, device, form, policy), *again = logits(m, device, form, policy);
-  double diff = 0, sum = 0;
   for (int i = 0; i <= DECODE; i++)
     ck_assert_msg(largest(got + i * VOCAB) == largest(want + i * VOCAB), "%s, %s, %s: another token at step %d", device, form, policy, i);
-  for (size_t i = 0; i < (DECODE + 1) * VOCAB; i++) {
-    diff += ((double)got[i] - want[i]) * ((double)got[i] - want[i]);
-    sum += (double)want[i] * want[i];
-  }
-  ck_assert_msg(diff <= 1e-6 * sum, "%s, %s, %s: NMSE %g", device, form, policy, diff / sum);
+  double e = nmse(got, want, (DECODE + 1) * VOCAB);
+  ck_assert_msg(e <= 1e-6, "%s, %s, %s: NMSE %g", device, form, policy, e);
   ck_assert_msg(!memcmp(got, again, (DECODE + 1) * VOCAB * sizeof *got), "%s, %s, %s: other bits the second time", device, form, policy);
-}
-
-static lrqk_model *open_tiny(const struct tiny_model *tiny) {
-  char path[64];
-  lrqk_model *m;
-  snprintf(path, sizeof path, "test_forms_%ld.gguf", (long)getpid());
-  tiny_model_save(tiny, path);
-  ck_assert_int_eq(lrqk_model_open(&m, path, NULL), LRQK_OK);
-  unlink(path);
-  return m;
 }
 
 START_TEST(model_under_each_form) {
   static const struct tiny_model tiny = { .layers = 2, .embd = 96, .ff = 128, .heads = 6, .kv_heads = 2, .head_size = 32, .vocab = VOCAB, .ctx = CTX,
                                           .seed = 7, .type = TYPE_Q4_1 };
-  lrqk_model *m = open_tiny(&tiny);
-  if (test_uses("vulkan")) check_form(m, "vulkan:", "tile", "full");
-  if (test_uses("vulkan")) check_form(m, "vulkan:", "tile", "lrqk");
-  if (test_uses("opencl")) check_form(m, "opencl:", "tile", "lrqk");
+  lrqk_model *m = rig_model(&tiny);
+  if (test_uses("vulkan")) check_form(m, "vulkan:", "tile", "attention=full");
+  if (test_uses("vulkan")) check_form(m, "vulkan:", "tile", sparse);
+  if (test_uses("opencl")) check_form(m, "opencl:", "tile", sparse);
   lrqk_engine *e = NULL;
   struct lrqk_engine_options blas = { .device = "opencl:", .form = "clblast" };
   bool have = test_uses("opencl") && lrqk_engine_open(&e, m, &blas) == LRQK_OK;
   lrqk_engine_close(e);
-  if (have) check_form(m, "opencl:", "clblast", "lrqk");
+  if (have) check_form(m, "opencl:", "clblast", sparse);
   else fprintf(stderr, "no OpenCL device or no CLBlast: its form is left out\n");
   lrqk_model_close(m);
   harness_fresh();
@@ -185,16 +168,18 @@ END_TEST
 
 /* gemma3 has norms of heads and norms before the residual sums, too. */
 START_TEST(norms_under_each_form) {
-  static const struct tiny_model tiny = { .arch = "gemma3", .layers = 2, .window = 24, .period = 2, .head_size = 32, .vocab = VOCAB, .ctx = CTX, .seed = 7 };
-  lrqk_model *m = open_tiny(&tiny);
-  if (test_uses("vulkan")) check_form(m, "vulkan:", "norm=tile", "lrqk");
-  if (test_uses("opencl")) check_form(m, "opencl:", "norm=tile", "lrqk");
+  static const struct tiny_model tiny = { .arch = "gemma3", .layers = 2, .window = 24, .period = 2, .head_size = 32, .vocab = VOCAB, .ctx = CTX,
+                                          .seed = 7 };
+  lrqk_model *m = rig_model(&tiny);
+  if (test_uses("vulkan")) check_form(m, "vulkan:", "norm=tile", sparse);
+  if (test_uses("opencl")) check_form(m, "opencl:", "norm=tile", sparse);
   lrqk_model_close(m);
   harness_fresh();
 }
 END_TEST
 
 int main(void) {
+  rig_quiet = true;
   Suite *s = suite_create("forms");
   TCase *c = tcase_create("forms");
   tcase_set_timeout(c, 600);

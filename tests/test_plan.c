@@ -7,12 +7,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "engine.h"
-#include "gguf_writer.h"
-#include "kernel_harness.h"
-#include "log_capture.h"
 #include "lrqk/plan.h"
 #include "session.h"
+#include "session_rig.h"
+
+#include "log_capture.h"   /* last: Check has a macro named fail */
 #include "suite.h"
 
 enum { CTX = 640, STEPS = 16 };   /* STEPS: pending rows of `gram` are summed once */
@@ -53,17 +52,6 @@ static struct log_capture said;
 static lrqk_model *model;
 static lrqk_engine *engine;
 static lrqk_session *session;
-
-static void set(struct lrqk_cache_options *o, const char *options) {
-  char text[256];
-  snprintf(text, sizeof text, "%s", options);
-  *o = lrqk_cache_defaults();
-  for (char *p = strtok(text, " "); p; p = strtok(NULL, " ")) {
-    char *eq = strchr(p, '=');
-    *eq = 0;
-    ck_assert_int_eq(lrqk_cache_set(o, p, eq + 1, NULL, NULL), LRQK_OK);
-  }
-}
 
 /* False where the default model is not there. */
 static bool open_model(int which) {
@@ -108,8 +96,9 @@ static void feed(uint32_t n_ctx) {
 
 static void check_memory(const struct lrqk_plan *p, const struct lrqk_memory *m, const char *what) {
   ck_assert_msg(p->memory.device == m->device && p->memory.host == m->host && p->memory.staging == m->staging,
-                "%s: planned %llu %llu %llu, allocated %llu %llu %llu", what, (unsigned long long)p->memory.device, (unsigned long long)p->memory.host,
-                (unsigned long long)p->memory.staging, (unsigned long long)m->device, (unsigned long long)m->host, (unsigned long long)m->staging);
+                "%s: planned %llu %llu %llu, allocated %llu %llu %llu", what, (unsigned long long)p->memory.device,
+                (unsigned long long)p->memory.host, (unsigned long long)p->memory.staging, (unsigned long long)m->device, (unsigned long long)m->host,
+                (unsigned long long)m->staging);
 }
 
 /* The last steps that the context has room for: bytes over the bus of a step (lrqk: the mean, else of the last), and the hit rate. */
@@ -137,7 +126,7 @@ static void check_combination(const char *device, const struct combination *c) {
   }
   struct lrqk_plan_options po = { .engine.device = device, .engine.validate = test_validates(), .session.n_ctx = c->n_ctx, .keep = LRQK_KEEP_ALL };
   struct lrqk_plan p;
-  set(&po.session.cache, c->options);
+  po.session.cache = rig_cache(c->options);
   ck_assert_msg(lrqk_plan_make(&p, model, &po) == LRQK_OK, "%s: %s", what, said.text);
   ck_assert_str_eq(p.given_up, "");
   ck_assert_uint_eq(p.memory.device, p.weights + p.dense + p.windows + p.proxies + p.active + p.lite + p.maps + p.work + p.scratch);
@@ -179,7 +168,7 @@ static void check_limits(const struct device_options *dev, const struct combinat
   lrqk_engine e = { 0 }, *twin;
   lrqk_session *s;
   struct lrqk_session_options so = { .n_ctx = c->n_ctx };
-  set(&so.cache, c->options);
+  so.cache = rig_cache(c->options);
   ck_assert(open_model(c->model));
   ck_assert_int_eq(device_open(&e.dev, &model->log, dev), LRQK_OK);
   e.model = model;
@@ -219,8 +208,8 @@ static void hole(struct gguf_writer *w, uint64_t *at, int layer, const char *nam
 }
 
 static void write_8b(const char *file) {
-  const struct tiny_model t = { .arch = "llama", .layers = 32, .embd = 4096, .ff = 14336, .heads = 32, .kv_heads = 8, .head_size = 128, .vocab = 128256,
-                                .ctx = 131072, .rope_dims = 128, .rope_base = 5e5f };
+  const struct tiny_model t = { .arch = "llama", .layers = 32, .embd = 4096, .ff = 14336, .heads = 32, .kv_heads = 8, .head_size = 128,
+                                .vocab = 128256, .ctx = 131072, .rope_dims = 128, .rope_base = 5e5f };
   struct gguf_writer w = { 0 };
   uint64_t at = 0;
   size_t n, data;
@@ -250,11 +239,12 @@ static void write_8b(const char *file) {
 START_TEST(figures_of_the_method) {
   enum { L = 128 << 10, HK = 8, LAYERS = 31, ROW = 512 };   /* 31 layers with proxies; a row of K and V in bytes */
   const struct log log = log_capture(&said);
-  struct lrqk_plan_options o = { .engine.device = "host", .engine.vram = UINT64_C(1) << 40, .session.n_ctx = L, .keep = LRQK_KEEP_ALL, .hit_rate = 0.75 };
+  struct lrqk_plan_options o = { .engine.device = "host", .engine.vram = UINT64_C(1) << 40, .session.n_ctx = L, .keep = LRQK_KEEP_ALL,
+                                .hit_rate = 0.75 };
   struct lrqk_plan p;
   write_8b(path);
   ck_assert_int_eq(lrqk_model_open(&model, path, &(struct lrqk_model_options){ .log = log.fn, .log_ud = log.ud }), LRQK_OK);
-  set(&o.session.cache, "proxy=pairs rank=64 active=2048 lite=64");
+  o.session.cache = rig_cache("proxy=pairs rank=64 active=2048 lite=64");
   ck_assert_msg(lrqk_plan_make(&p, model, &o) == LRQK_OK, "%s", said.text);
   ck_assert_uint_eq(p.proxies, (uint64_t)LAYERS * HK * L * (64 + 2));
   ck_assert_uint_eq(p.active, (uint64_t)LAYERS * HK * 2048 * ROW);
@@ -263,11 +253,11 @@ START_TEST(figures_of_the_method) {
   ck_assert_uint_eq(p.host_kv_bytes, (uint64_t)LAYERS * HK * L * ROW);
   ck_assert_uint_eq(p.bus_bytes, (uint64_t)LAYERS * HK * (2048 / 4 + 1) * ROW);   /* misses, and the new row */
   ck_assert_uint_eq(p.read_bytes - p.weights, p.proxies + p.active + p.lite + p.dense);
-  set(&o.session.cache, "attention=full");
+  o.session.cache = rig_cache("attention=full");
   ck_assert_int_eq(lrqk_plan_make(&p, model, &o), LRQK_OK);
   ck_assert_uint_eq(p.device_kv_bytes, UINT64_C(16) << 30);
   ck_assert_uint_eq(p.bus_bytes, 0);
-  set(&o.session.cache, "attention=offload");
+  o.session.cache = rig_cache("attention=offload");
   ck_assert_int_eq(lrqk_plan_make(&p, model, &o), LRQK_OK);
   ck_assert_uint_eq(p.bus_bytes, UINT64_C(16) << 30);
   ck_assert_uint_eq(p.device_kv_bytes, UINT64_C(1) << 30);
@@ -279,7 +269,7 @@ END_TEST
 
 static struct lrqk_plan_options options(const char *cache, unsigned keep) {
   struct lrqk_plan_options o = { .engine.device = "host", .session.n_ctx = 8192, .keep = keep };
-  set(&o.session.cache, cache);
+  o.session.cache = rig_cache(cache);
   return o;
 }
 
@@ -378,8 +368,8 @@ static void squeeze(const char *cache, unsigned keep, const char *const *steps, 
 
 START_TEST(fit_gives_up_in_order) {
   static const char cache[] = "active=1024 lite=16 proxy-type=fp16 rank=32 dense-layers=0,2-4";
-  static const char *const all[] = { "dense-layers 0,2-4 -> none", "proxy-type fp16 -> int8", "active 1024 -> 512", "active 1024 -> 256", "rank 32 -> 16",
-                                     "ctx-size 8192 -> 256" };
+  static const char *const all[] = { "dense-layers 0,2-4 -> none", "proxy-type fp16 -> int8", "active 1024 -> 512", "active 1024 -> 256",
+                                     "rank 32 -> 16", "ctx-size 8192 -> 256" };
   static const char *const context[] = { "ctx-size 8192 -> 256" };
   ck_assert(open_model(WIDE));
   squeeze(cache, 0, all, 6);

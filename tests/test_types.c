@@ -7,9 +7,7 @@
 #include <unistd.h>
 
 #include "base/half.h"
-#include "engine.h"
-#include "gguf_writer.h"
-#include "kernel_harness.h"
+#include "session_rig.h"
 
 #include "suite.h"   /* last: it has a macro named fail */
 
@@ -20,14 +18,6 @@ enum { CTX = 64, PROMPT = 37, DECODE = 3, TOKENS = PROMPT + DECODE };
 static const double BEST = 1e-10, WORST = 1e-7;
 
 static char path[64];
-
-static int complaints;   /* of the validation layer */
-
-static void log_errors(void *ud, enum lrqk_log_level level, const char *text) {
-  (void)ud;
-  if (level <= LRQK_LOG_HINT) fprintf(stderr, "%s\n", text);
-  if (level == LRQK_LOG_ERROR && !strncmp(text, "Vulkan: ", 8)) complaints++;
-}
 
 /* ---- the reference */
 
@@ -163,7 +153,7 @@ static float *engine_logits(lrqk_model *m, const char *device, const int32_t *id
   const struct lrqk_engine_options eo = { .device = device, .validate = test_validates() };
   struct lrqk_session_options so = { .cache = lrqk_cache_defaults(), .n_ctx = CTX };
   struct seen seen = { malloc((size_t)TOKENS * info.n_vocab * sizeof(float)), info.n_vocab, 0 };
-  ck_assert_int_eq(lrqk_cache_set(&so.cache, "attention", "full", log_errors, NULL), LRQK_OK);
+  ck_assert_int_eq(lrqk_cache_set(&so.cache, "attention", "full", rig_log, NULL), LRQK_OK);
   ck_assert_int_eq(lrqk_engine_open(&e, m, &eo), LRQK_OK);
   ck_assert_int_eq(lrqk_session_open(&s, e, &so), LRQK_OK);
   ck_assert_int_eq(lrqk_session_prefill(s, ids, PROMPT, 0, keep, &seen), LRQK_OK);
@@ -174,7 +164,7 @@ static float *engine_logits(lrqk_model *m, const char *device, const int32_t *id
   ck_assert_uint_eq(seen.n, TOKENS);
   lrqk_session_close(s);
   lrqk_engine_close(e);
-  ck_assert_msg(complaints == 0, "%d messages of the validation layer", complaints);
+  rig_check();
   return seen.logits;
 }
 
@@ -261,7 +251,7 @@ static void check_close(const float *got, const double *want, size_t vocab, cons
 }
 
 START_TEST(logits) {
-  const struct lrqk_model_options mo = { .log = log_errors };
+  const struct lrqk_model_options mo = { .log = rig_log };
   lrqk_model *m;
   int32_t ids[TOKENS];
   uint64_t seed = (uint64_t)_i;
