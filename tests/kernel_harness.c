@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/half.h"
+#include "base/num.h"
 
 static struct {
   struct device *dev[HARNESS_DEVICES];
@@ -60,7 +61,8 @@ bool test_texel_loads(void) {
   struct device *d;
   if (known < 0 && device_open(&d, &(struct log){ 0 }, &(struct device_options){ .select = "vulkan:" }) == LRQK_OK) {
     known = d->caps.info.max_texels >= 1u << 26;   /* what the Vulkan back end asks for, too */
-    if (!known) fprintf(stderr, "%s: texel loads are left out, it binds %llu texels\n", d->caps.info.name, (unsigned long long)d->caps.info.max_texels);
+    if (!known) fprintf(stderr, "%s: texel loads are left out, it binds %llu texels\n", d->caps.info.name,
+                        (unsigned long long)d->caps.info.max_texels);
     device_close(d);
   }
   return known != 0;
@@ -270,6 +272,33 @@ const struct kernel *bench_kernel(struct bench *b, enum kernel_id id, const uint
   const struct kernel *k;
   ck_assert_int_eq(kernel_get(&k, b->dev, id, spec, n), LRQK_OK);
   return k;
+}
+
+/* ---- choosing */
+
+uint32_t plain_key(double weight, uint32_t t, uint32_t sinks) {
+  float x = (float)weight;
+  uint32_t bits;
+  memcpy(&bits, &x, 4);
+  bits >>= 12;
+  return t < sinks ? 0xffff : bits < 0x30000 ? 0 : min_u32(bits - 0x30000, 0xfffe);
+}
+
+struct ranked { uint16_t key; uint32_t t; };
+
+static int by_rank(const void *a, const void *b) {
+  const struct ranked *x = a, *y = b;
+  if (x->key != y->key) return x->key < y->key ? 1 : -1;
+  return (x->t > y->t) - (x->t < y->t);
+}
+
+void plain_choice(const uint16_t *key, uint32_t n, uint32_t k, uint32_t *list) {
+  struct ranked *r = malloc(n * sizeof *r);
+  for (uint32_t t = 0; t < n; t++) r[t] = (struct ranked){ key[t], t };
+  qsort(r, n, sizeof *r, by_rank);
+  for (uint32_t t = 0; k && t < n; t++)
+    if (by_rank(&(struct ranked){ key[t], t }, &r[min_u32(k, n) - 1]) <= 0) *list++ = t;
+  free(r);
 }
 
 /* ---- inputs */

@@ -76,6 +76,11 @@ const char *harness_difference(const struct kernel_arg *arg, const void *got, co
 /* NMSE: sum of squared differences / sum of squares. */
 void nmse_check(const float *got, const double *want, size_t n, double limit, const char *what);
 
+/* What sparse attention chooses, in plain C: the key of a token from its weight, and the k largest of n keys, ties to the lowest token,
+ * ascending. */
+uint32_t plain_key(double weight, uint32_t t, uint32_t sinks);
+void plain_choice(const uint16_t *key, uint32_t n, uint32_t k, uint32_t *list);
+
 /* Inputs */
 uint32_t random_word(void);
 uint32_t random_below(uint32_t n);

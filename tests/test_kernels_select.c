@@ -442,14 +442,6 @@ START_TEST(weights_and_statistics) {
 }
 END_TEST
 
-static uint32_t key_of(double score, uint32_t t, uint32_t sinks) {
-  float x = (float)score;
-  uint32_t bits;
-  memcpy(&bits, &x, 4);
-  bits >>= 12;
-  return t < sinks ? 0xffff : bits < 0x30000 ? 0 : min_u32(bits - 0x30000, 0xfffe);
-}
-
 /* Keys of a list against the exact scores: a weight is rounded to two codes of 2^-11, a key is cut to one; scores of
  * hundreds in float are exact to some 1e-4. */
 static void check_keys(const struct scoring *s, uint32_t list, uint32_t red, const uint16_t *key, const uint32_t *count) {
@@ -469,7 +461,7 @@ static void check_keys(const struct scoring *s, uint32_t list, uint32_t red, con
       double e = exp(score[j * s->n + t] - lse[j]);
       x = red ? fmax(x, e) : x + e / s->heads;
     }
-    uint32_t want = key_of(x, t, s->sinks);
+    uint32_t want = plain_key(x, t, s->sinks);
     int limit = t < s->sinks ? 0 : 6 + (int)(largest / 100);
     ck_assert_msg(abs((int)want - key[t]) <= limit, "list %u token %u of %u: key %u, expected %u", list, t, s->n, key[t], want);
     for (uint32_t c = 0; c < 15; c++) want_counts[c] += key[t] >= (c + 1) << 12;
@@ -503,27 +495,6 @@ START_TEST(keys_are_group_scores) {
 END_TEST
 
 /* ---- the k largest keys */
-
-struct ranked { uint16_t key; uint32_t t; };
-
-static int by_rank(const void *a, const void *b) {
-  const struct ranked *x = a, *y = b;
-  if (x->key != y->key) return x->key < y->key ? 1 : -1;
-  return x->t < y->t ? -1 : 1;
-}
-
-static int by_token(const void *a, const void *b) {
-  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-  return x < y ? -1 : x > y;
-}
-
-static void plain_choice(const uint16_t *key, uint32_t n, uint32_t k, uint32_t *list) {
-  struct ranked *r = test_memory(n, sizeof *r);
-  for (uint32_t t = 0; t < n; t++) r[t] = (struct ranked){ key[t], t };
-  qsort(r, n, sizeof *r, by_rank);
-  for (uint32_t i = 0; i < min_u32(k, n); i++) list[i] = r[i].t;
-  qsort(list, min_u32(k, n), 4, by_token);
-}
 
 /* Keys of a list: what is behind the last one up to a multiple of 8 is 0, then comes what must not be read. */
 static uint16_t *random_keys(uint32_t lists, uint32_t cap, uint32_t n, int kind) {
@@ -611,15 +582,16 @@ START_TEST(lists_across_ranges) {
       struct bench b = { .dev = harness_device(i) };
       uint32_t team = (uint32_t)kind % 2;
       struct view at = bench_put(&b, step, sizeof step), list = bench_put(&b, canary_words((size_t)lists * kstr * 4), (size_t)lists * kstr * 4);
-      struct view keys[4], count[4] = { bench_put(&b, counts, (size_t)lists * parts * 128) }, pre[4] = { bench_put(&b, test_memory(lists, 4), lists * 4) };
+      struct view keys[4], count[4] = { bench_put(&b, counts, (size_t)lists * parts * 128) };
+      struct view pre[4] = { bench_put(&b, test_memory(lists, 4), lists * 4) };
       for (uint32_t r = 0; r * span < cap; r++) keys[r] = bench_put(&b, cut(key, lists, cap, r * span, span), (size_t)lists * span * 2);
       for (uint32_t pass = 1; pass < 4; pass++) {
         count[pass] = bench_put(&b, canary_words((size_t)lists * parts * 128), (size_t)lists * parts * 128);
         pre[pass] = bench_put(&b, canary_words(lists * 4), lists * 4);
         for (uint32_t r = 0; r * span < cap; r++) {
           struct sel_count_params p = { .per = per, .cap = span, .t0 = r * span, .k = k, .shift = 12 - 4 * pass, .parts = parts };
-          DISPATCH(b.dev, bench_kernel(&b, KERNEL_SEL_COUNT, SPEC(c->wg, pass == 3 ? 17 : 15, team)), span / per, lists, 1, &p, keys[r], count[pass - 1],
-                   pre[pass - 1], count[pass], pre[pass], at);
+          DISPATCH(b.dev, bench_kernel(&b, KERNEL_SEL_COUNT, SPEC(c->wg, pass == 3 ? 17 : 15, team)), span / per, lists, 1, &p, keys[r],
+                   count[pass - 1], pre[pass - 1], count[pass], pre[pass], at);
         }
       }
       for (uint32_t r = 0; r * span < cap; r++) {
@@ -672,6 +644,11 @@ static const struct resident { uint32_t k, wg, lists; bool tile; } residents[] =
   { 2048, 8, 3, false }, { 2050, 64, 1, false }, { 20000, 8, 1, false },
 };
 enum { N_RESIDENTS = sizeof residents / sizeof *residents };
+
+static int by_token(const void *a, const void *b) {
+  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+  return x < y ? -1 : x > y;
+}
 
 /* One list: hits keep their slots, misses ascend and take the free slots in ascending order.  Returns the misses. */
 static uint32_t check_slots(uint32_t k, const uint32_t *now, const uint32_t *slot, uint32_t count, const uint32_t *before,

@@ -363,14 +363,6 @@ static void check_proxies(struct sim *s, bool compare) {
   }
 }
 
-static uint32_t key_of(double score, uint32_t t, uint32_t sinks) {
-  float x = (float)score;
-  uint32_t bits;
-  memcpy(&bits, &x, 4);
-  bits >>= 12;
-  return t < sinks ? 0xffff : bits < 0x30000 ? 0 : min_u32(bits - 0x30000, 0xfffe);
-}
-
 /* Keys of a list from the proxies, in double. */
 static void plain_keys(const struct sim *s, uint32_t list, uint16_t *key) {
   const struct config *c = s->c;
@@ -391,19 +383,9 @@ static void plain_keys(const struct sim *s, uint32_t list, uint16_t *key) {
       sum[t] = c->group == MAX ? fmax(sum[t], e) : sum[t] + e / s->heads;
     }
   }
-  for (uint32_t t = 0; t < s->n; t++) key[t] = (uint16_t)key_of(sum[t], t, c->sinks);
+  for (uint32_t t = 0; t < s->n; t++) key[t] = (uint16_t)plain_key(sum[t], t, c->sinks);
   free(sum);
   free(score);
-}
-
-/* The k largest keys, ties to the lowest token, ascending. */
-static void plain_choice(const uint16_t *key, uint32_t n, uint32_t k, uint32_t *list) {
-  uint32_t *histogram = calloc(65536, 4), cut = 65535, above = 0;
-  for (uint32_t t = 0; t < n; t++) histogram[key[t]]++;
-  while (above + histogram[cut] < k) above += histogram[cut--];
-  uint32_t ties = k - above;
-  for (uint32_t t = 0; t < n; t++) if (key[t] > cut || (key[t] == cut && ties && ties--)) *list++ = t;
-  free(histogram);
 }
 
 static uint64_t hashed(uint64_t h, const void *data, size_t bytes) {
