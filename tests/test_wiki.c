@@ -4,10 +4,9 @@
  * Takes $LRQK_TEST_MODEL or models/SmolLM2-135M-Instruct.Q4_1.gguf; without it the test is skipped (exit code 77). */
 #include "attention/attention.h"
 #include "base/half.h"
-#include "engine.h"
-#include "kernel_harness.h"
 #include "model/forward.h"
 #include "paper_text.h"
+#include "session_rig.h"
 
 #include "suite.h"   /* last: it has a macro named fail */
 #include <stdio.h>
@@ -22,11 +21,6 @@ static const char *model_path;
 static struct synth rows[LAYERS][HK];            /* q [G][N + SYNTH_STEPS][D], k [N + SYNTH_STEPS][D]; the last tokens are not used */
 
 /* ---- the model */
-
-static void log_errors(void *ud, enum lrqk_log_level level, const char *text) {
-  (void)ud;
-  if (level <= LRQK_LOG_HINT) fprintf(stderr, "%s\n", text);
-}
 
 static struct synth *of_layer(uint32_t layer) { return layer == layers[0] ? rows[0] : layer == layers[1] ? rows[1] : NULL; }
 
@@ -68,7 +62,7 @@ static bool go_on(void *ud, uint64_t done, uint64_t total) {
 }
 
 static void read_text(void) {
-  static const struct lrqk_model_options mo = { .log = log_errors };
+  static const struct lrqk_model_options mo = { .log = rig_log };
   static struct attention_ops ops;
   lrqk_model *model;
   lrqk_engine *engine;
