@@ -23,7 +23,8 @@ static const struct tiny_model shape = { .arch = "gemma3", .layers = 2, .window 
 
 static struct { const char *options; lrqk_session *s; struct session_head head; } with[] = {
   { "active=8 lite=4", NULL, { .version = 0 } }, { "proxy=pairs active=8 lite=4", NULL, { .version = 0 } },
-  { "proxy=paper active=8 lite=4", NULL, { .version = 0 } }, { "attention=full", NULL, { .version = 0 } }, { "attention=offload", NULL, { .version = 0 } },
+  { "proxy=paper active=8 lite=4", NULL, { .version = 0 } }, { "attention=full", NULL, { .version = 0 } },
+  { "attention=offload", NULL, { .version = 0 } },
 };
 enum { N_WITH = sizeof with / sizeof *with };
 

@@ -305,8 +305,8 @@ static char *map_page(size_t device, const struct maps *m, const uint16_t *rows)
   struct view map = bench_put(&b, m->map, m->map_bytes), turn = bench_put(&b, m->turn, m->turn_bytes);
   uint32_t tokens = (s->d + s->rank) * 32 > 16384 ? 4 : 8;
   struct map_proxy_params p = { .hk = s->hk, .rot = s->rot, .n = tokens_of(s), .page = s->page, .page0 = s->page0, .rw = m->rw };
-  DISPATCH(b.dev, bench_kernel(&b, map_id(s), SPEC(device % 2 ? 16 : 64, s->neox, s->d, s->rank, tokens)), ceil_div(tokens_of(s), tokens), s->hk, 1, &p,
-           kv, map, turn, px);
+  DISPATCH(b.dev, bench_kernel(&b, map_id(s), SPEC(device % 2 ? 16 : 64, s->neox, s->d, s->rank, tokens)), ceil_div(tokens_of(s), tokens), s->hk, 1,
+           &p, kv, map, turn, px);
   char *out = bench_take(&b, px);
   bench_clear(&b);
   return out;

@@ -107,7 +107,9 @@ START_TEST(soft_cap) {
 END_TEST
 
 START_TEST(head_norm) {
-  static const uint32_t shapes[][4] = { { 1, 1, 1, 8 }, { 9, 6, 2, 64 }, { 5, 8, 1, 128 }, { 64, 3, 3, 24 }, { 2, 2, 1, 512 } };   /* rows, nq, hk, d */
+  static const uint32_t shapes[][4] = {   /* rows, nq, hk, d */
+    { 1, 1, 1, 8 }, { 9, 6, 2, 64 }, { 5, 8, 1, 128 }, { 64, 3, 3, 24 }, { 2, 2, 1, 512 },
+  };
   for (size_t s = 0; s < LEN(shapes); s++) {
     uint32_t rows = shapes[s][0], nq = shapes[s][1], hk = shapes[s][2], d = shapes[s][3], heads = nq + 2 * hk;
     size_t n = (size_t)rows * heads * d;
@@ -308,7 +310,9 @@ static const uint32_t products[][2] = { { 1, 1 }, { 31, 3 }, { 32, 2 }, { 33, 5 
 
 START_TEST(matmul) {
   size_t format = (size_t)_i / LEN(products), shape = (size_t)_i % LEN(products);
-  uint32_t unit = weight_types[format].unit, k = products[shape][1] > 100 ? products[shape][1] / unit : unit == 256 ? test_size(products[shape][1], 3) : products[shape][1];
+  uint32_t unit = weight_types[format].unit, k = products[shape][1];
+  if (k > 100) k /= unit;
+  else if (unit == 256) k = test_size(k, 3);
   matmul_case(weight_types[format].type, test_size(products[shape][0], 33), k * unit);
 }
 END_TEST

@@ -31,13 +31,15 @@ END_TEST
 
 START_TEST(mass_goes_to_the_mean) {
   static const struct { uint32_t lists, share, g, d, n, w, k, tn, wg, xs; } cases[] = {
-    { 3, 1, 3, 64, 1000, 16, 100, 8, 8, 1 }, { 2, 1, 8, 32, 513, 1, 7, 4, 8, 5 }, { 6, 3, 1, 128, 700, 64, 256, 8, 64, 2 }, { 1, 1, 4, 64, 300, 5, 1, 8, 64, 1 },
+    { 3, 1, 3, 64, 1000, 16, 100, 8, 8, 1 }, { 2, 1, 8, 32, 513, 1, 7, 4, 8, 5 },
+    { 6, 3, 1, 128, 700, 64, 256, 8, 64, 2 }, { 1, 1, 4, 64, 300, 5, 1, 8, 64, 1 },
   };
   uint32_t lists = cases[_i].lists, share = cases[_i].share, g = cases[_i].g, d = cases[_i].d, n = cases[_i].n, w = cases[_i].w, k = cases[_i].k;
   uint32_t tn = cases[_i].tn, wg = cases[_i].wg, l = n + w, per = 512, parts = ceil_div(l, per), cap = ceil_div(l, 512) * 512, hq = lists * g;
   uint32_t xs = cases[_i].xs;   /* shares of x */
   size_t n_ml = (size_t)hq * parts * (2 + wg), ny = (size_t)hq * d, ns = (size_t)lists / share * d;
-  float *ml = test_memory(n_ml, 4), *x = random_floats(ny * xs, -2, 2), *xml = random_floats((size_t)hq * xs * 2, 0.5f, 4), *sum = random_floats(ns, -300, 300), *y = test_memory(ny * HARNESS_DEVICES, 4);
+  float *ml = test_memory(n_ml, 4), *x = random_floats(ny * xs, -2, 2), *xml = random_floats((size_t)hq * xs * 2, 0.5f, 4);
+  float *sum = random_floats(ns, -300, 300), *y = test_memory(ny * HARNESS_DEVICES, 4);
   uint16_t *s = test_memory((size_t)hq * cap, 2);   /* weights around 1 */
   for (size_t i = 0; i < (size_t)hq * cap; i++) s[i] = (uint16_t)(58 * 512 + random_below(10 * 512));
   uint32_t *list = test_memory((size_t)lists * k, 4), step[STEP_WORDS] = { [STEP_POS] = l - 1, [STEP_LEN] = l, [STEP_CAND] = n, [STEP_CNT] = k };

@@ -29,7 +29,8 @@ static double act(uint32_t gate, double a) {
 
 static struct product random_product(uint32_t type, uint32_t n, uint32_t k, uint32_t m, uint32_t gate) {
   uint32_t cols = gate ? n / 2 : n;
-  struct product p = { .w = random_matrix(type, n, k), .m = m, .n = cols, .gate = gate, .ystr = n + 3, .y0 = 2, .x = random_floats((size_t)m * k, -1, 1) };
+  struct product p = { .w = random_matrix(type, n, k), .m = m, .n = cols, .gate = gate, .ystr = n + 3, .y0 = 2,
+                       .x = random_floats((size_t)m * k, -1, 1) };
   double *want = test_memory((size_t)m * cols, sizeof *want);
   for (size_t i = 0; i < m; i++)
     for (size_t j = 0; j < cols; j++) {
@@ -190,7 +191,8 @@ static void attend(const struct decode *c, const float *q, const uint16_t *kv, u
 }
 
 static void decode_case(const struct decode *c, uint32_t tile_rows) {
-  uint32_t hk = c->lists / c->share, heads = c->lists * c->g, n = c->rows - c->n0, per = ceil_div(ceil_div(c->view, c->shares), 4) * 4, pos = c->rows / 2;
+  uint32_t hk = c->lists / c->share, heads = c->lists * c->g, n = c->rows - c->n0, pos = c->rows / 2;
+  uint32_t per = ceil_div(ceil_div(c->view, c->shares), 4) * 4;
   size_t kv_bytes = (size_t)c->view * hk * c->d * 4, o_bytes = (size_t)heads * c->shares * c->d * 4, ml_bytes = (size_t)heads * c->shares * 8;
   uint16_t *kv = canary_words(kv_bytes);                     /* rows that are not attended stay NaNs */
   for (uint32_t t = 0; t < n; t++)

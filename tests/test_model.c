@@ -204,7 +204,8 @@ static const struct { struct tiny_model tiny; uint64_t max_binding; uint32_t qkv
   { { .type = TYPE_Q6_K, .embd = 256, .ff = 256, .layers = 1, .vocab = 270 }, 9728, 14 },   /* 38 rows of 256 bytes */
   { { .type = TYPE_Q3_K, .v_type = TYPE_Q5_K + 1, .embd_type = TYPE_Q6_K + 1, .embd = 256, .ff = 512, .layers = 1, .vocab = 270 }, 0, 2 },
   { { .type = TYPE_IQ4_XS, .v_type = TYPE_Q2_K + 1, .embd_type = TYPE_Q5_K + 1, .embd = 256, .ff = 256, .layers = 1, .vocab = 270 }, 0, 2 },
-  { { .type = TYPE_IQ4_NL, .v_type = TYPE_Q5_1 + 1, .embd_type = TYPE_Q5_0 + 1, .embd = 96, .heads = 3, .kv_heads = 1, .ff = 160, .vocab = 263 }, 0, 2 },
+  { { .type = TYPE_IQ4_NL, .v_type = TYPE_Q5_1 + 1, .embd_type = TYPE_Q5_0 + 1, .embd = 96, .heads = 3, .kv_heads = 1, .ff = 160,
+      .vocab = 263 }, 0, 2 },
   { { .type = TYPE_Q3_K, .embd = 256, .ff = 256, .layers = 1, .vocab = 270 }, 8192, 4 },    /* 128 rows of 64 bytes */
 };
 

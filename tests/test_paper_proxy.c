@@ -232,7 +232,8 @@ START_TEST(engine_does_what_is_published) {
     all = (STEPS + 1) * r.selector.lists * K;
     whole = sets_of(&r, plain, &differ);
     rig_close(&r);
-    ck_assert_msg(differ * 500 <= all * (c->int8 ? 5 : 1), "%s: %u of %u tokens are not those of the published algorithm", harness_name(device), differ, all);
+    ck_assert_msg(differ * 500 <= all * (c->int8 ? 5 : 1), "%s: %u of %u tokens are not those of the published algorithm",
+                  harness_name(device), differ, all);
     rig_open(&r, harness_device(device), c, 512);
     cut = sets_of(&r, NULL, NULL);
     rig_close(&r);

@@ -145,7 +145,8 @@ static VkResult VKAPI_CALL two_executables(VkDevice device, const VkPipelineInfo
   return VK_SUCCESS;
 }
 
-static VkResult VKAPI_CALL some_statistics(VkDevice device, const VkPipelineExecutableInfoKHR *which, uint32_t *n, VkPipelineExecutableStatisticKHR *out) {
+static VkResult VKAPI_CALL some_statistics(VkDevice device, const VkPipelineExecutableInfoKHR *which, uint32_t *n,
+                                           VkPipelineExecutableStatisticKHR *out) {
   (void)device;
   *n = which->executableIndex ? 3 : 1;
   for (uint32_t i = 0; i < *n; i++) ck_assert_int_eq(out[i].sType, VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_STATISTIC_KHR);
@@ -182,7 +183,8 @@ START_TEST(statistics_are_read) {
   v->GetPipelineExecutablePropertiesKHR = two_executables;
   v->GetPipelineExecutableStatisticsKHR = some_statistics;
   device_kernels(d, on_figure, NULL);
-  ck_assert_str_eq(labels, "ADD[WG=8] SIMD8: registers 32; ADD[WG=8] SIMD16: registers 33; ADD[WG=8] SIMD16: spills -1; ADD[WG=8] SIMD16: occupancy 0.5; ");
+  ck_assert_str_eq(labels, "ADD[WG=8] SIMD8: registers 32; ADD[WG=8] SIMD16: registers 33; "
+                           "ADD[WG=8] SIMD16: spills -1; ADD[WG=8] SIMD16: occupancy 0.5; ");
   v->statistics = false;
   device_close(d);
 }
