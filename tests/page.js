@@ -58,5 +58,6 @@
   } else said.active = 'none: ' + text('none-active');
   dispatchEvent(new Event('resize'));
   said.wide = root.scrollWidth <= innerWidth ? 'fits' : root.scrollWidth + ' of ' + innerWidth;
+  said.foot = document.getElementById('foot').textContent;
   for (const k in said) root.setAttribute('data-said-' + k, String(said[k]).replace(/\n/g, ', '));
 })();

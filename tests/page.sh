@@ -45,6 +45,7 @@ for policy in lrqk offload full; do
   [ $policy = full ] && quality=
   "$lrqk" profile -q -m "$model" -f "$model.txt" --device host --prefill 200 --decode 9 --every 2 --attention $policy --active 64 --lite 16 $quality \
     --html "$tmp/$policy.html" >"$tmp/out" 2>"$tmp/err" || { wrong "$policy: exit $?"; cat "$tmp/err"; continue; }
+  grep -q '^a token is [1-9][0-9]* dispatches: .* ms of CPU time' "$tmp/out" || wrong "$policy: no line of dispatches"
   ! grep -v "'http://www.w3.org/2000/svg'" "$tmp/$policy.html" | grep -qi '\(https\?:\)\?//[a-z]' || wrong "$policy: an address in the page"
   { sed '/<\/html>/d' "$tmp/$policy.html"; echo '<script>'; cat "$here/page.js"; echo '</script></html>'; } >"$tmp/used.html"
   widths=1280
@@ -60,6 +61,7 @@ for policy in lrqk offload full; do
     says data-said-dots '[1-9][0-9]*'
     says data-said-roof '.*GFLOP/s.*'
     says data-said-wide fits
+    says data-said-foot '.*, and a token is [1-9][0-9]* of them.*'
     case $policy in
       lrqk)
         says data-said-heads 'layer .*'

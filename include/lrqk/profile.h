@@ -57,9 +57,10 @@ struct lrqk_profile_options {
  * that has timestamps. */
 enum lrqk_status lrqk_session_profile(lrqk_session *s, const struct lrqk_profile_options *opt);
 
-/* What this device can do at most, as short runs show: the roofs over the kernels. */
-struct lrqk_ceilings { double device_gb_per_s, bus_gb_per_s, gflop_per_s, empty_us, stamp_us; };   /* empty: a dispatch that does nothing; stamp:
-                                                                          the least that a timestamp behind it adds */
+/* What this device can do at most, as short runs show: the roofs over the kernels.  empty: a dispatch that does nothing, in a chain of such
+ * (median), on the clock and in time of this process on all processors (software drivers run there; of a GPU it is what recording costs).
+ * stamp: the least that a timestamp behind it adds. */
+struct lrqk_ceilings { double device_gb_per_s, bus_gb_per_s, gflop_per_s, empty_us, empty_cpu_us, stamp_us; };
 enum lrqk_status lrqk_engine_ceilings(lrqk_engine *e, struct lrqk_ceilings *out);        /* takes a second or so; as above */
 
 /* The hardware counters that the profiles of this engine read; they live as long as it does. */

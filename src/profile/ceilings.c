@@ -2,6 +2,10 @@
  * second, and what a dispatch costs that does nothing.  The best of a few runs counts. */
 #include "profile/profile.h"
 
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
 #include "base/mem.h"
 
 enum {
@@ -61,38 +65,45 @@ static enum lrqk_status arithmetic(struct bench *b, double *gflop_per_s) {
   return LRQK_OK;
 }
 
-/* Dispatches one after the other, as those of a layer are: each writes what the one before wrote. */
-static enum lrqk_status empty(struct bench *b, double *us) {
-  struct probe_flops_params p = { .n = 0 };
-  double ns = 0;
-  for (int i = 0; i < EMPTY; i++) DISPATCH(b->dev, b->flops, 1, 1, 1, &p, view_of(b->out));
-  TRY(shortest(b, &ns));
-  *us = ns / 1000;
-  return LRQK_OK;
+static int by_value(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
 }
 
-/* From the first begin to the last end of a submit of such dispatches. */
-static enum lrqk_status submit_ns(struct bench *b, bool whole, double *ns) {
+struct cost { double us, cpu_us; };   /* of a dispatch that does nothing */
+
+/* A submit of such dispatches, one after the other as those of a layer are: each writes what the one before wrote.  From the first begin to
+ * the last end, and what the process ran meanwhile, with a timestamp behind each or (whole) two around all. */
+static enum lrqk_status submit_empty(struct bench *b, bool whole, struct cost *cost) {
   struct probe_flops_params p = { .n = 0 };
   struct span span[EMPTY];
   b->dev->whole = whole;
+  uint64_t cpu = clock_cpu_ns();
   for (int i = 0; i < EMPTY; i++) DISPATCH(b->dev, b->flops, 1, 1, 1, &p, view_of(b->out));
   TRY(device_submit(b->dev, NULL));
   TRY(device_wait(b->dev, 0));
+  cost->cpu_us = (double)(clock_cpu_ns() - cpu) / EMPTY / 1000;
   size_t n = device_spans(b->dev, span, EMPTY);
-  double t = n ? (double)(span[n - 1].end_ns - span[0].begin_ns) : 0;
-  if (*ns == 0 || t < *ns) *ns = t;
+  cost->us = n ? (double)(span[n - 1].end_ns - span[0].begin_ns) / EMPTY / 1000 : 0;
   return LRQK_OK;
 }
 
-/* How much longer the fastest takes with a timestamp behind each command than with two around all. */
-static enum lrqk_status stamps(struct bench *b, double *us) {
-  double each = 0, whole = 0;
+/* Costs of a dispatch: medians.  Of a timestamp: how much longer the fastest submit takes with one behind each. */
+static enum lrqk_status dispatches(struct bench *b, struct lrqk_ceilings *out) {
+  double us[PAIRS], cpu_us[PAIRS], each = INFINITY;
   for (int i = 0; i < PAIRS; i++) {
-    TRY(submit_ns(b, false, &each));
-    TRY(submit_ns(b, true, &whole));
+    struct cost stamped, plain;
+    TRY(submit_empty(b, false, &stamped));
+    TRY(submit_empty(b, true, &plain));
+    if (stamped.us < each) each = stamped.us;
+    us[i] = plain.us;
+    cpu_us[i] = plain.cpu_us;
   }
-  *us = each > whole ? (each - whole) / EMPTY / 1000 : 0;
+  qsort(us, PAIRS, sizeof *us, by_value);
+  qsort(cpu_us, PAIRS, sizeof *cpu_us, by_value);
+  out->empty_us = us[PAIRS / 2];
+  out->empty_cpu_us = cpu_us[PAIRS / 2];
+  out->stamp_us = each > us[0] ? each - us[0] : 0;
   return LRQK_OK;
 }
 
@@ -118,8 +129,7 @@ static enum lrqk_status measure(struct bench *b, struct lrqk_ceilings *out) {
   TRY(bandwidth(b, b->big, b->copy, 2, &out->device_gb_per_s));
   TRY(bandwidth(b, b->bus, b->copy, 1, &out->bus_gb_per_s));
   TRY(arithmetic(b, &out->gflop_per_s));
-  TRY(empty(b, &out->empty_us));
-  return stamps(b, &out->stamp_us);
+  return dispatches(b, out);
 }
 
 enum lrqk_status ceilings_measure(struct device *dev, struct lrqk_ceilings *out) {

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "bench.h"
 #include "bench_kernels.h"
@@ -38,12 +37,6 @@ struct bench {
   struct kernel_log kernels; /* --kernels */
   struct lrqk_ceilings ceilings;
 };
-
-static double cpu_now(void) {
-  struct rusage r;
-  getrusage(RUSAGE_SELF, &r);
-  return (double)(r.ru_utime.tv_sec + r.ru_stime.tv_sec) + 1e-6 * (double)(r.ru_utime.tv_usec + r.ru_stime.tv_usec);
-}
 
 /* FNV-1a over words. */
 static uint64_t fingerprint(const float *x, uint32_t n) {
@@ -79,10 +72,10 @@ static int run_prompt(struct bench *b, struct bench_row *r, double *wall, double
   int32_t *ids = malloc((size_t)r->n_prompt * sizeof *ids);
   if (!ids) return ui_fail(b->u, LRQK_MEMORY, "out of memory for %llu tokens", (unsigned long long)r->n_prompt);
   for (uint64_t i = 0; i < r->n_prompt; i++) ids[i] = id_at(b, r->n_depth + i);
-  double c = cpu_now(), t = ui_now();
+  double c = ui_cpu_now(), t = ui_now();
   int code = (int)lrqk_session_prefill(b->w.session, ids, (size_t)r->n_prompt, 0, NULL, NULL);
   *wall = ui_now() - t;
-  *cpu = cpu_now() - c;
+  *cpu = ui_cpu_now() - c;
   free(ids);
   return code ? code : check_step(b, r, 0, timed);
 }
@@ -91,10 +84,10 @@ static int run_decode(struct bench *b, struct bench_row *r, double *wall, double
   int code = 0;
   *wall = *cpu = 0;
   for (uint64_t i = 0; i < r->n_gen && !code; i++) {
-    double c = cpu_now(), t = ui_now();
+    double c = ui_cpu_now(), t = ui_now();
     code = ui_interrupted() ? LRQK_INTERRUPTED : (int)lrqk_session_decode(b->w.session, id_at(b, r->n_depth + i));
     *wall += ui_now() - t;
-    *cpu += cpu_now() - c;
+    *cpu += ui_cpu_now() - c;
     if (!code) code = check_step(b, r, i, timed);
   }
   return code;

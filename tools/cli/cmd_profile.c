@@ -20,7 +20,7 @@ struct profiler {
   struct profile_figures figures;
   int32_t *ids;
   size_t n_ids;
-  double *ms;                    /* [decode] of a token, on the host ... */
+  double *ms, *cpu_ms;           /* [decode] of a token, on the host and of all its processors ... */
   enum kind { PLAIN, STAMPED, EXAMINED } *kind;   /* ... which had timestamps, or kept its queries */
   size_t n_ms;
 };
@@ -65,13 +65,14 @@ static int decode_one(struct profiler *p, size_t i) {
   if (!code && stamped) code = profile_heads_before(&p->heads, p->w.session);
   bool examined = has_quality(p, i);
   if (!code && p->o->quality) code = (int)lrqk_session_keep_queries(p->w.session, examined);
-  double t = ui_now();
+  double t = ui_now(), cpu = ui_cpu_now();
   if (!code) code = (int)lrqk_session_decode(p->w.session, p->ids[(size_t)p->o->prefill + i]);
   double ms = (ui_now() - t) * 1e3;
   p->head.run_ms += ms;
   if (!code && examined) code = profile_quality_after(&p->quality, p->u, p->w.session, (uint64_t)p->o->prefill + i);
   if (code) return code;
   p->kind[p->n_ms] = examined ? EXAMINED : stamped ? STAMPED : PLAIN;
+  p->cpu_ms[p->n_ms] = (ui_cpu_now() - cpu) * 1e3;
   p->ms[p->n_ms++] = ms;
   if (!stamped) return 0;
   p->head.stamped++;
@@ -127,14 +128,21 @@ static void own_cost(struct profiler *p) {
 }
 
 /* Of the tokens of a kind; the first one builds what the driver leaves until then. */
-static double typical(struct profiler *p, enum kind kind) {
+static double typical(const struct profiler *p, const double *of, enum kind kind) {
   size_t n = 0;
   double *ms = calloc(p->n_ms + 1, sizeof *ms);
   for (size_t i = 1; ms && i < p->n_ms; i++)
-    if (p->kind[i] == kind) ms[n++] = p->ms[i];
+    if (p->kind[i] == kind) ms[n++] = of[i];
   double m = ms ? median(ms, n) : NAN;
   free(ms);
   return m;
+}
+
+/* Of a decoded token, without copies and fills. */
+static double dispatches(const struct profile_log *l, uint64_t stamped) {
+  size_t n = 0;
+  for (size_t i = 0; i < l->n; i++) n += l->event[i].phase == LRQK_PHASE_DECODE && l->event[i].workgroup;
+  return n ? (double)n / (double)stamped : NAN;
 }
 
 static int measure(struct profiler *p) {
@@ -149,8 +157,10 @@ static int measure(struct profiler *p) {
   if (!code && p->log.failed) code = ui_fail(p->u, LRQK_MEMORY, "out of memory for %zu events", p->log.n);
   p->head.token_ms = p->ms;
   p->head.n_token_ms = p->n_ms;
-  p->head.plain_ms = typical(p, PLAIN);
-  p->head.stamped_ms = typical(p, STAMPED);
+  p->head.plain_ms = typical(p, p->ms, PLAIN);
+  p->head.plain_cpu_ms = typical(p, p->cpu_ms, PLAIN);
+  p->head.stamped_ms = typical(p, p->ms, STAMPED);
+  p->head.dispatches = dispatches(&p->log, p->head.stamped);
   for (size_t i = 0; i < p->log.n; i++)
     if (p->log.event[i].clock_error_ns > p->head.clock_error_ns) p->head.clock_error_ns = p->log.event[i].clock_error_ns;
   own_cost(p);
@@ -256,8 +266,9 @@ static int prepare(struct profiler *p) {
   lrqk_engine_counters(p->w.engine, profile_log_kind, &p->log);
   if (!o->whole) for_submits_only(p);
   p->ms = calloc((size_t)o->decode, sizeof *p->ms);
+  p->cpu_ms = calloc((size_t)o->decode, sizeof *p->cpu_ms);
   p->kind = calloc((size_t)o->decode, sizeof *p->kind);
-  if (!p->ms || !p->kind) return ui_fail(p->u, LRQK_MEMORY, "out of memory for the times of %lld tokens", (long long)o->decode);
+  if (!p->ms || !p->cpu_ms || !p->kind) return ui_fail(p->u, LRQK_MEMORY, "out of memory for the times of %lld tokens", (long long)o->decode);
   p->head.file = o->model;
   p->head.model = &p->w.info;
   p->head.policy = policy_name(p->cache.policy);
@@ -280,6 +291,7 @@ int cmd_profile(struct ui *u, const struct options *o) {
   free(p.figures.list);
   lrqk_free(p.ids);
   free(p.ms);
+  free(p.cpu_ms);
   free(p.kind);
   work_close(&p.w);
   return code;

@@ -58,6 +58,7 @@ struct profile_head {
   struct lrqk_ceilings ceilings;
   uint64_t prefill, decode, stamped, every;
   double prefill_ms, plain_ms, stamped_ms;   /* of a decoded token, host time: median of those without stamps and with */
+  double plain_cpu_ms, dispatches;           /* of those without: time of the processors; kernels of a token (NAN: whole submits were timed) */
   uint64_t clock_error_ns;                   /* the largest */
   double run_ms, stamp_us, own_ms, off_us;   /* of prefill and all tokens; of a timestamp, of all of them; what was taken off each slice ... */
   double prefill_off_us;                     /* ... and off those of the prefill */

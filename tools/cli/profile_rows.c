@@ -148,8 +148,9 @@ void profile_table(struct text *t, const struct profile_head *h, const struct pr
   size_t n = p->kernels.n;
   bool by_layer = p->by_layer;
   const struct lrqk_ceilings *c = &h->ceilings;
-  text_printf(t, "%s: %s, %s\npolicy %s, mode %s; ceilings: memory %.2f GB/s, bus %.2f GB/s, %.1f GFLOP/s, %.1f us for an empty dispatch\n",
-              h->file, h->device.backend, h->device.name, h->policy, h->mode, c->device_gb_per_s, c->bus_gb_per_s, c->gflop_per_s, c->empty_us);
+  text_printf(t, "%s: %s, %s\npolicy %s, mode %s; ceilings: memory %.2f GB/s, bus %.2f GB/s, %.1f GFLOP/s, %.1f us for an empty dispatch (%.1f us of CPU time)\n",
+              h->file, h->device.backend, h->device.name, h->policy, h->mode, c->device_gb_per_s, c->bus_gb_per_s, c->gflop_per_s, c->empty_us,
+              c->empty_cpu_us);
   for (size_t i = 0; i < n; i++) {
     if (!i || rows[i].phase != rows[i - 1].phase) {
       double sum = 0;
@@ -168,6 +169,10 @@ void profile_table(struct text *t, const struct profile_head *h, const struct pr
   if (!isnan(h->stamped_ms) && !isnan(h->plain_ms))
     text_printf(t, "\na token with timestamps takes %.2f ms, one without %.2f ms (medians): %+.1f %%\n", h->stamped_ms, h->plain_ms,
                 100 * (h->stamped_ms / h->plain_ms - 1));
+  if (!isnan(h->dispatches) && !isnan(h->plain_ms))
+    text_printf(t, "a token is %.0f dispatches: empty ones would take %.2f ms of its time (%.1f %%), %.2f of its %.2f ms of CPU time (%.1f %%)\n",
+                h->dispatches, h->dispatches * c->empty_us / 1e3, h->dispatches * c->empty_us / h->plain_ms / 10,
+                h->dispatches * c->empty_cpu_us / 1e3, h->plain_cpu_ms, h->dispatches * c->empty_cpu_us / h->plain_cpu_ms / 10);
   if (!isnan(h->own_ms))
     text_printf(t, "a timestamp of a decoded token takes about %.1f us%s; all of the run take at most %.1f ms of its %.1f ms: %.1f %%\n", h->stamp_us,
                 h->off_us > 0 ? " and is taken off the slice" : "", h->own_ms, h->run_ms, 100 * h->own_ms / h->run_ms);
@@ -249,11 +254,14 @@ void profile_json(struct text *t, const struct profile_head *h, const struct pro
   json_field_num(t, "bus_gb_per_s", h->ceilings.bus_gb_per_s);
   json_field_num(t, "gflop_per_s", h->ceilings.gflop_per_s);
   json_field_num(t, "empty_us", h->ceilings.empty_us);
+  json_field_num(t, "empty_cpu_us", h->ceilings.empty_cpu_us);
   json_close(t, '}');
   json_key(t, "overhead");
   json_open(t, '{');
   json_field_num(t, "stamped_token_ms", h->stamped_ms);
   json_field_num(t, "plain_token_ms", h->plain_ms);
+  json_field_num(t, "plain_token_cpu_ms", h->plain_cpu_ms);
+  json_field_num(t, "dispatches", h->dispatches);
   json_field_num(t, "clock_error_us", (double)h->clock_error_ns / 1e3);
   json_field_string(t, "clocks", h->device.calibrated ? "calibrated" : "measured");
   json_field_num(t, "stamp_us", h->stamp_us);

@@ -57,11 +57,15 @@ bool ui_wait(int fd) {
 
 bool ui_interrupted(void) { return interrupted; }
 
-double ui_now(void) {
+static double seconds(clockid_t clock) {
   struct timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
+  clock_gettime(clock, &t);
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
+
+double ui_now(void) { return seconds(CLOCK_MONOTONIC); }
+
+double ui_cpu_now(void) { return seconds(CLOCK_PROCESS_CPUTIME_ID); }
 
 /* A standard descriptor that is closed would be given to the next file that is opened, and be written to. */
 static void hold_descriptors(void) {

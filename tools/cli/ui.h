@@ -31,6 +31,7 @@ bool ui_interrupted(void);
 bool ui_wait(int fd);            /* until it can be read; false: Ctrl-C came, or a signal that ui_wake is the handler of */
 void ui_wake(int sig);
 double ui_now(void);             /* seconds, monotonic */
+double ui_cpu_now(void);         /* seconds that the threads of this process ran, together */
 
 void ui_log(void *ui, enum lrqk_log_level level, const char *text);                   /* an lrqk_log_fn */
 bool ui_progress(void *ui, enum lrqk_phase phase, uint64_t done, uint64_t total);    /* an lrqk_progress_fn */

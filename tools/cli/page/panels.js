@@ -18,7 +18,8 @@ function tiles() {
   if (D.counters.length) tile(bytes(D.counters[D.counters.length - 1][0]), 'for the KV cache on the device');
   const c = P.ceilings;
   $('foot').textContent = 'What this device can do at most, measured just before: ' + digits(c.device_gb_per_s) + ' GB/s in memory, ' + digits(c.bus_gb_per_s) +
-    ' GB/s over the bus, ' + digits(c.gflop_per_s) + ' GFLOP/s; an empty kernel takes ' + digits(c.empty_us) + ' µs. ' + (P.overhead.plain_token_ms &&
+    ' GB/s over the bus, ' + digits(c.gflop_per_s) + ' GFLOP/s; an empty kernel takes ' + digits(c.empty_us) + ' µs' + (P.overhead.dispatches ?
+    ', and a token is ' + Math.round(P.overhead.dispatches) + ' of them' : '') + '. ' + (P.overhead.plain_token_ms &&
     P.overhead.stamped_token_ms ? 'A token with timestamps takes ' + ms(P.overhead.stamped_token_ms) + ', one without ' + ms(P.overhead.plain_token_ms) + '; ' +
     P.stamped + ' of ' + P.decode + ' were timed. ' : '') + 'Clocks of device and host agree within ' + digits(P.overhead.clock_error_us) + ' µs. Made by lrqk profile --html.';
 }
