@@ -75,11 +75,6 @@ void kernel_log_free(struct kernel_log *l) {
 /* Of one call: times, and rates of a call that takes the median time. */
 struct figures { double min_us, median_us, gb_per_s, bus_gb_per_s, gflop_per_s, peak; const char *bound; };
 
-static int ascending(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
 static double total(const struct kernel_row *r) {
   double sum = 0;
   for (size_t i = 0; i < r->n; i++) sum += r->us[i];
@@ -225,7 +220,7 @@ static void json(struct text *t, const struct bench_head *head, const struct lrq
 
 void kernels_print(struct text *t, const char *format, const struct bench_head *head, const struct lrqk_ceilings *c,
                    const struct bench_row *rows, struct kernel_log *l) {
-  for (size_t i = 0; i < l->n; i++) qsort(l->row[i].us, l->row[i].n, sizeof *l->row[i].us, ascending);
+  for (size_t i = 0; i < l->n; i++) times_sort(l->row[i].us, l->row[i].n);
   if (l->n) qsort(l->row, l->n, sizeof *l->row, by_time);
   if (!strcmp(format, "json")) json(t, head, c, rows, l);
   else if (!strcmp(format, "csv")) csv(t, head, c, rows, l);

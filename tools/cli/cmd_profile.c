@@ -7,6 +7,7 @@
 #include "cmd.h"
 #include "input.h"
 #include "profile.h"
+#include "roof.h"
 
 struct profiler {
   struct ui *u;
@@ -25,14 +26,9 @@ struct profiler {
   size_t n_ms;
 };
 
-static int by_value(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
 static double median(double *x, size_t n) {
   if (!n) return NAN;
-  qsort(x, n, sizeof *x, by_value);
+  times_sort(x, n);
   return (x[(n - 1) / 2] + x[n / 2]) / 2;
 }
 

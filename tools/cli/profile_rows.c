@@ -36,11 +36,6 @@ void profile_log_free(struct profile_log *l) {
 
 /* ---- rows --------------------------------------------------------------------------------------------------- */
 
-static int ascending(const void *a, const void *b) {
-  double x = *(const double *)a, y = *(const double *)b;
-  return (x > y) - (x < y);
-}
-
 static int longest_first(const void *a, const void *b) {
   const struct profile_row *x = a, *y = b;
   if (x->phase != y->phase) return x->phase < y->phase ? -1 : 1;
@@ -62,11 +57,11 @@ static struct profile_row *row_of(struct profile_rows *rows, const struct lrqk_p
 static double quantile(const double *x, size_t n, double part) { return x[(size_t)ceil(part * (double)n) - 1]; }
 
 static void finish_row(struct profile_row *r, const struct lrqk_ceilings *c) {
-  qsort(r->us, r->calls, sizeof *r->us, ascending);
+  times_sort(r->us, r->calls);
   r->p50_us = quantile(r->us, r->calls, 0.5);
   r->p95_us = quantile(r->us, r->calls, 0.95);
   if (!r->units) r->unit_ms[r->units++] = r->total_us / 1e3;
-  qsort(r->unit_ms, r->units, sizeof *r->unit_ms, ascending);
+  times_sort(r->unit_ms, r->units);
   r->low_ms = quantile(r->unit_ms, r->units, 0.1);
   r->mid_ms = quantile(r->unit_ms, r->units, 0.5);
   r->high_ms = quantile(r->unit_ms, r->units, 0.9);
