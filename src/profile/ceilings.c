@@ -1,5 +1,6 @@
 /* ceilings.c - the roofs of a device, measured by short runs: bandwidth of its memory and of the bus, multiply-adds per
- * second, and what a dispatch costs that does nothing.  The best of a few runs counts. */
+ * second, and what a dispatch costs that does nothing.  The best of a few runs counts, of
+ * dispatches the median. */
 #include "profile/profile.h"
 
 #include <math.h>

@@ -63,12 +63,12 @@ static int decode_one(struct profiler *p, size_t i) {
   if (!code && p->o->quality) code = (int)lrqk_session_keep_queries(p->w.session, examined);
   double t = ui_now(), cpu = ui_cpu_now();
   if (!code) code = (int)lrqk_session_decode(p->w.session, p->ids[(size_t)p->o->prefill + i]);
-  double ms = (ui_now() - t) * 1e3;
+  double ms = (ui_now() - t) * 1e3, cpu_ms = (ui_cpu_now() - cpu) * 1e3;
   p->head.run_ms += ms;
   if (!code && examined) code = profile_quality_after(&p->quality, p->u, p->w.session, (uint64_t)p->o->prefill + i);
   if (code) return code;
   p->kind[p->n_ms] = examined ? EXAMINED : stamped ? STAMPED : PLAIN;
-  p->cpu_ms[p->n_ms] = (ui_cpu_now() - cpu) * 1e3;
+  p->cpu_ms[p->n_ms] = cpu_ms;
   p->ms[p->n_ms++] = ms;
   if (!stamped) return 0;
   p->head.stamped++;
